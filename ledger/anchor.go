@@ -1,0 +1,109 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+
+	"github.com/stoaproject/stoa/store"
+)
+
+// An anchor is the file that says where the chain ended after the last commit that got so far.
+type anchor struct {
+	path   string
+	logger *slog.Logger
+	intact bool // the chain contains what the file says; otherwise the file stays as it is, as evidence
+}
+
+// openAnchor reads the file and brings it up to date with a chain that contains it. A new ledger gets a new file.
+func openAnchor(ctx context.Context, db *store.DB, logger *slog.Logger, path string) (*anchor, error) {
+	a := &anchor{path: path, logger: logger}
+	var last head
+	var trouble string
+	err := db.Read(ctx, func(tx *store.Tx) (err error) {
+		if last, err = readHead(ctx, tx); err != nil {
+			return err
+		}
+		trouble, err = checkAnchor(ctx, tx, path)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && last.Seq == 0 {
+		trouble = ""
+	}
+	if trouble != "" {
+		logger.ErrorContext(ctx, "the ledger does not fit its anchor: it may have been tampered with, or restored "+
+			"without its anchor; verify it", "anchor", path, "trouble", trouble)
+		return a, nil
+	}
+	if err := writeHead(path, last); err != nil {
+		return nil, fmt.Errorf("write the anchor: %w", store.FromOS(err))
+	}
+	a.intact = true
+	return a, nil
+}
+
+// advance writes the new head. Failing to does no harm but to the next advance's work: the chain may extend beyond the
+// file, and what is committed stays committed.
+func (a *anchor) advance(to head) {
+	if !a.intact {
+		return
+	}
+	if err := writeHead(a.path, to); err != nil {
+		a.logger.Warn("the ledger's anchor lags behind", "anchor", a.path, "seq", to.Seq, "error", err)
+	}
+}
+
+// checkAnchor says what is wrong between the file and the chain, or "".
+func checkAnchor(ctx context.Context, tx *store.Tx, path string) (string, error) {
+	encoded, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "the anchor file is missing", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the anchor: %w", err)
+	}
+	var want head
+	if err := json.Unmarshal(encoded, &want); err != nil {
+		return "the anchor file is damaged: " + err.Error(), nil
+	}
+	if want == (head{}) {
+		return "", nil
+	}
+	var hash string
+	err = tx.QueryRow(ctx, "SELECT hash FROM ledger_event WHERE seq = ?", want.Seq).Scan(&hash)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return fmt.Sprintf("the anchor names event %d, which is missing", want.Seq), nil
+	case err != nil:
+		return "", fmt.Errorf("compare the anchor: %w", err)
+	case hash != want.Hash:
+		return fmt.Sprintf("the anchor gives event %d another hash", want.Seq), nil
+	}
+	return "", nil
+}
+
+// writeHead replaces the file at once: whoever reads it finds the old head or the new one.
+func writeHead(path string, h head) error {
+	encoded, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	tmp := path + ".tmp"
+	file, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(append(encoded, '\n'))
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
