@@ -1,0 +1,297 @@
+package monitor
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/stoaproject/stoa"
+)
+
+// A Label is the truth about one row of a prediction. Model may be empty; when given, only predictions of that model
+// join.
+type Label struct {
+	stoa.Label
+	Model string `json:"model,omitempty"`
+}
+
+// A Rejection is a label that did not join, and why.
+type Rejection struct {
+	Label
+	Reason  stoa.Reason `json:"reason"`
+	Message string      `json:"message"`
+}
+
+// A Report says what became of the labels given, each of which is counted once.
+type Report struct {
+	Joined    int         `json:"joined"`
+	Unknown   []Rejection `json:"unknown,omitempty"`   // no such prediction, or its wait is over
+	Duplicate []Rejection `json:"duplicate,omitempty"` // the row has a label already, which stands
+}
+
+// Label joins labels with the predictions they belong to. When it returns, the judgements are durable. A label that
+// cannot be joined is in the report and does not keep the others from joining. by says who sent the labels. More than
+// MaxLabels are refused.
+func (m *Monitor) Label(ctx context.Context, labels []Label, by string) (Report, error) {
+	if len(labels) > MaxLabels {
+		return Report{}, &stoa.Refusal{
+			Reason:  stoa.ReasonTooLarge,
+			Message: fmt.Sprintf("%d labels in one request; at most %d are taken", len(labels), MaxLabels),
+			Hint:    "send them in several requests",
+		}
+	}
+	if len(labels) == 0 {
+		return Report{}, nil
+	}
+	var report Report
+	err := m.flush(ctx, func(ctx context.Context, w *work) error {
+		j := joiner{work: w, by: by, at: m.config.Now().UnixMilli(), open: make(map[string][]*waiting)}
+		report = Report{}
+		for _, label := range labels {
+			rejected, err := j.join(ctx, label)
+			if err != nil {
+				return err
+			}
+			switch {
+			case rejected == nil:
+				report.Joined++
+			case rejected.Reason == stoa.ReasonDuplicateLabel:
+				report.Duplicate = append(report.Duplicate, *rejected)
+			default:
+				report.Unknown = append(report.Unknown, *rejected)
+			}
+		}
+		return j.finish(ctx)
+	})
+	if err != nil {
+		return Report{}, fmt.Errorf("join labels (none was recorded; send them again): %w", err)
+	}
+	return report, nil
+}
+
+// A waiting is a stored prediction some rows of which have no label.
+type waiting struct {
+	seq, number, at int64
+	series          Series
+	rows, before    int64 // rows waiting now, and when read
+	decisions       []string
+}
+
+// A joiner joins the labels of one transaction. It reads each prediction once, however many labels it gets.
+type joiner struct {
+	*work
+	by   string
+	at   int64
+	open map[string][]*waiting
+}
+
+// join makes the judgements of one label, or says why there are none.
+func (j *joiner) join(ctx context.Context, label Label) (*Rejection, error) {
+	truth, judged, err := j.truth(ctx, label)
+	if err != nil {
+		return nil, err
+	}
+	if judged {
+		message := "the row has this label already"
+		if truth != label.Value {
+			message = fmt.Sprintf("the row has the label %q already, which stands", truth)
+		}
+		return &Rejection{Label: label, Reason: stoa.ReasonDuplicateLabel, Message: message}, nil
+	}
+	found, err := j.predictions(ctx, label.ID)
+	if err != nil {
+		return nil, err
+	}
+	joined := false
+	var roles []Series
+	for _, p := range found {
+		if label.Model != "" && label.Model != p.series.Model || slices.Contains(roles, p.series) {
+			continue
+		}
+		if label.Row < 0 || label.Row >= len(p.decisions) || p.decisions[label.Row] == "" {
+			continue
+		}
+		roles = append(roles, p.series)
+		if err := j.judge(ctx, p.number, label.Label, p.decisions[label.Row], p.at, j.by, j.at); err != nil {
+			return nil, err
+		}
+		p.rows--
+		joined = true
+	}
+	if joined {
+		return nil, nil
+	}
+	message := "no prediction with this id waits for a label"
+	if len(found) > 0 {
+		message = fmt.Sprintf("the prediction has no row %d of this model that waits for a label", label.Row)
+	}
+	return &Rejection{Label: label, Reason: stoa.ReasonUnknownLabel, Message: message}, nil
+}
+
+// truth returns the label that a row already has.
+func (j *joiner) truth(ctx context.Context, label Label) (truth string, judged bool, err error) {
+	rows, err := j.tx.Query(ctx, `SELECT series, truth FROM monitor_judgements WHERE slot = ? AND id = ? AND line = ?`,
+		slot(label.ID), label.ID, label.Row)
+	if err != nil {
+		return "", false, fmt.Errorf("look for an earlier label: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var number int64
+		if err := rows.Scan(&number, &truth); err != nil {
+			return "", false, fmt.Errorf("look for an earlier label: %w", err)
+		}
+		if s, ok := j.name(number); ok && (label.Model == "" || s.Model == label.Model) {
+			return truth, true, rows.Err()
+		}
+	}
+	return "", false, rows.Err()
+}
+
+// predictions returns the waiting predictions with an id: the champion's first, and of two in the same role the newest.
+func (j *joiner) predictions(ctx context.Context, id string) ([]*waiting, error) {
+	if found, ok := j.open[id]; ok {
+		return found, nil
+	}
+	rows, err := j.tx.Query(ctx, `SELECT seq, series, at, waiting, decisions FROM monitor_predictions
+		WHERE slot = ? AND id = ? ORDER BY seq DESC`, slot(id), id)
+	if err != nil {
+		return nil, fmt.Errorf("find predictions: %w", err)
+	}
+	defer rows.Close()
+	var found []*waiting
+	for rows.Next() {
+		var (
+			p    waiting
+			text string
+		)
+		if err := rows.Scan(&p.seq, &p.number, &p.at, &p.rows, &text); err != nil {
+			return nil, fmt.Errorf("find predictions: %w", err)
+		}
+		if p.decisions, err = decodeDecisions(text); err != nil {
+			return nil, err
+		}
+		p.series, _ = j.name(p.number)
+		p.before = p.rows
+		found = append(found, &p)
+	}
+	slices.SortStableFunc(found, func(a, b *waiting) int { return cmp.Compare(order(a.series.Role), order(b.series.Role)) })
+	j.open[id] = found
+	return found, rows.Err()
+}
+
+// order puts the roles that answered someone before the shadow, so that pairs of judgements lie side by side.
+func order(r stoa.Role) int {
+	if r == stoa.RoleShadow {
+		return 1
+	}
+	return 0
+}
+
+// finish removes or updates the predictions that were joined, and the judgements that are no longer kept.
+func (j *joiner) finish(ctx context.Context) error {
+	for _, found := range j.open {
+		for _, p := range found {
+			var err error
+			switch {
+			case p.rows == p.before:
+				continue
+			case p.rows <= 0:
+				_, err = j.tx.Exec(ctx, `DELETE FROM monitor_predictions WHERE seq = ?`, p.seq)
+			default:
+				_, err = j.tx.Exec(ctx, `UPDATE monitor_predictions SET waiting = ? WHERE seq = ?`, p.rows, p.seq)
+			}
+			if err != nil {
+				return fmt.Errorf("update predictions: %w", err)
+			}
+			j.totals.Waiting -= p.before - p.rows
+		}
+	}
+	if last := j.totals.Judged - j.m.config.Keep; last > 0 {
+		if _, err := j.tx.Exec(ctx, `DELETE FROM monitor_judgements WHERE seq <= ?`, last); err != nil {
+			return fmt.Errorf("remove old judgements: %w", err)
+		}
+	}
+	return nil
+}
+
+// judge appends one judgement and counts it.
+func (w *work) judge(ctx context.Context, number int64, label stoa.Label, decision string, at int64,
+	by string, judged int64,
+) error {
+	seq := w.totals.Judged + 1
+	_, err := w.tx.Exec(ctx, `INSERT INTO monitor_judgements
+		(seq, slot, id, line, series, decision, truth, at, judged_at, judged_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		seq, slot(label.ID), label.ID, label.Row, number, decision, label.Value, at, judged, by)
+	if err != nil {
+		return fmt.Errorf("write judgement: %w", err)
+	}
+	w.totals.Judged = seq
+	w.confusion[confusionKey{number, hourOf(at), decision, label.Value}]++
+	return nil
+}
+
+// joinLate joins a shadow decision with labels that came before it. It returns the decisions that still wait.
+func (w *work) joinLate(ctx context.Context, id string, e *entry, decided []string, rows int64) ([]string, int64, error) {
+	known, err := w.labelsOf(ctx, id, e.series)
+	if err != nil || len(known) == 0 {
+		return decided, rows, err
+	}
+	decided = slices.Clone(decided)
+	number, err := w.number(ctx, e.series)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, k := range known {
+		if k.Row >= len(decided) || decided[k.Row] == "" {
+			continue
+		}
+		if err := w.judge(ctx, number, k.Label, decided[k.Row], e.at, k.by, k.at); err != nil {
+			return nil, 0, err
+		}
+		decided[k.Row] = ""
+		rows--
+	}
+	return decided, rows, nil
+}
+
+// A known is a label that was joined before.
+type known struct {
+	stoa.Label
+	by string
+	at int64
+}
+
+// labelsOf returns the labels that a prediction has from other series of the same model.
+func (w *work) labelsOf(ctx context.Context, id string, s Series) ([]known, error) {
+	rows, err := w.tx.Query(ctx, `SELECT line, series, truth, judged_by, judged_at FROM monitor_judgements
+		WHERE slot = ? AND id = ?`, slot(id), id)
+	if err != nil {
+		return nil, fmt.Errorf("look for labels of a shadow: %w", err)
+	}
+	defer rows.Close()
+	labels := make(map[int]known)
+	own := make(map[int]bool)
+	for rows.Next() {
+		k := known{Label: stoa.Label{ID: id}}
+		var number int64
+		if err := rows.Scan(&k.Row, &number, &k.Value, &k.by, &k.at); err != nil {
+			return nil, fmt.Errorf("look for labels of a shadow: %w", err)
+		}
+		switch other, ok := w.name(number); {
+		case ok && other == s:
+			own[k.Row] = true
+		case ok && other.Model == s.Model:
+			labels[k.Row] = k
+		}
+	}
+	var found []known
+	for row, k := range labels {
+		if !own[row] {
+			found = append(found, k)
+		}
+	}
+	slices.SortFunc(found, func(a, b known) int { return cmp.Compare(a.Row, b.Row) })
+	return found, rows.Err()
+}
