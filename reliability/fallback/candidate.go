@@ -1,0 +1,204 @@
+package fallback
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/stoaproject/stoa"
+)
+
+// A candidate is a [Candidate] with its health.
+type candidate struct {
+	Candidate
+	health *health
+	limit  int64 // abandoned attempts that it may hold
+}
+
+// health is what is known of a candidate. It outlives the policy when another inherits it.
+type health struct {
+	breaker   *breaker
+	broken    atomic.Pointer[injected]
+	abandoned atomic.Int64
+}
+
+// injected is a fault that is there on purpose.
+type injected struct{ reason stoa.Reason }
+
+// newCandidate prepares a candidate, with the health it had in the policy before.
+func (p *Policy) newCandidate(def Candidate, before *Policy) *candidate {
+	if def.Timeout == 0 {
+		def.Timeout = p.settings.Timeout
+	}
+	c := &candidate{Candidate: def, limit: int64(p.settings.Abandoned)}
+	if before != nil {
+		if old := before.find(def.Name); old != nil && old.health.breaker.set == p.settings.Breaker {
+			c.health = old.health
+			return c
+		}
+	}
+	c.health = &health{breaker: newBreaker(p.settings.Breaker)}
+	return c
+}
+
+// admit asks whether an attempt may be made.
+func (c *candidate) admit(p *Policy) (pass, bool) {
+	if c.health.abandoned.Load() >= c.limit {
+		return pass{}, false
+	}
+	pass, ok, changed := c.health.breaker.admit(time.Now)
+	c.report(p, changed, "")
+	return pass, ok
+}
+
+// record hands back a pass.
+func (c *candidate) record(p *Policy, pass pass, v verdict, why stoa.Reason) {
+	c.report(p, c.health.breaker.record(pass, v, time.Now), why)
+}
+
+func (c *candidate) report(p *Policy, changed State, why stoa.Reason) {
+	switch changed {
+	case Open:
+		p.tell(BreakerOpened, c, why)
+	case HalfOpen:
+		p.tell(BreakerHalfOpened, c, why)
+	case Closed:
+		p.tell(BreakerClosed, c, why)
+	}
+}
+
+// A CandidateState is what is known of a candidate, for metrics and for people.
+type CandidateState struct {
+	Name      string      `json:"name"`
+	Weight    int         `json:"weight"`
+	Breaker   State       `json:"breaker"`
+	Attempts  int         `json:"attempts"`         // in the breaker's window
+	Failures  int         `json:"failures"`         // among them
+	Abandoned int         `json:"abandoned"`        // attempts given up on that still run
+	Full      bool        `json:"full"`             // it holds too many of these and is passed over
+	Broken    stoa.Reason `json:"broken,omitempty"` // fault injected, if any
+}
+
+// States returns the state of every candidate, in order.
+func (p *Policy) States() []CandidateState {
+	states := make([]CandidateState, 0, len(p.candidates))
+	for _, c := range p.candidates {
+		s := CandidateState{Name: c.Name, Weight: c.Weight, Abandoned: int(c.health.abandoned.Load())}
+		s.Breaker, s.Attempts, s.Failures = c.health.breaker.look()
+		s.Full = int64(s.Abandoned) >= c.limit
+		if broken := c.health.broken.Load(); broken != nil {
+			s.Broken = broken.reason
+		}
+		states = append(states, s)
+	}
+	return states
+}
+
+// Break makes every attempt at a candidate fail at once with a reason, until restore is called; restoring twice does no
+// harm. The reason must be a candidate's fault (see [Faults]); timeout too fails at once, without the wait. A later
+// Break of the same candidate takes the place of an earlier one, whose restore then does nothing.
+func (p *Policy) Break(name string, reason stoa.Reason) (restore func(), err error) {
+	c := p.find(name)
+	if c == nil {
+		return nil, &stoa.Refusal{Reason: stoa.ReasonNotFound, Message: fmt.Sprintf("no candidate %q", name)}
+	}
+	if !Faults[reason].Next {
+		return nil, &stoa.Refusal{
+			Reason: stoa.ReasonInvalid, Message: fmt.Sprintf("%q is no reason for which a candidate fails", reason),
+			Hint: "use one such as timeout, unreachable or target_error",
+		}
+	}
+	fault := &injected{reason}
+	c.health.broken.Store(fault)
+	p.tell(FaultInjected, c, reason)
+	return func() {
+		if c.health.broken.CompareAndSwap(fault, nil) {
+			p.tell(FaultRemoved, c, reason)
+		}
+	}, nil
+}
+
+// A budget is a bucket of retries.
+type budget struct {
+	mu    sync.Mutex
+	set   Budget
+	saved float64
+}
+
+func newBudget(set Budget) *budget { return &budget{set: set, saved: float64(set.Burst)} }
+
+func (b *budget) deposit() {
+	b.mu.Lock()
+	b.saved = min(b.saved+b.set.Share, float64(b.set.Burst))
+	b.mu.Unlock()
+}
+
+func (b *budget) withdraw() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.saved < 1 {
+		return false
+	}
+	b.saved--
+	return true
+}
+
+// withDefaults fills in the zero fields and refuses numbers that make no sense.
+func (s Settings) withDefaults() (Settings, error) {
+	d := Settings{
+		Timeout: time.Second, Abandoned: 64,
+		Backoff: Backoff{Base: 10 * time.Millisecond, Max: time.Second},
+		Budget:  Budget{Share: 0.2, Burst: 10},
+		Breaker: Breaker{Window: 20, Minimum: 5, Rate: 0.5, OpenFor: 5 * time.Second, Ramp: 5 * time.Second},
+	}
+	fill(&s.Timeout, d.Timeout)
+	fill(&s.Abandoned, d.Abandoned)
+	fill(&s.Backoff.Base, d.Backoff.Base)
+	fill(&s.Backoff.Max, max(d.Backoff.Max, s.Backoff.Base))
+	fill(&s.Budget.Share, d.Budget.Share)
+	fill(&s.Budget.Burst, d.Budget.Burst)
+	fill(&s.Breaker.Window, d.Breaker.Window)
+	fill(&s.Breaker.Minimum, min(d.Breaker.Minimum, s.Breaker.Window))
+	fill(&s.Breaker.Rate, d.Breaker.Rate)
+	fill(&s.Breaker.OpenFor, d.Breaker.OpenFor)
+	fill(&s.Breaker.Ramp, d.Breaker.Ramp)
+	switch {
+	case s.Timeout < 0 || s.Retries < 0 || s.Abandoned < 0 || s.Backoff.Base < 0 || s.Backoff.Max < s.Backoff.Base:
+		return s, fmt.Errorf("fallback: a timeout, a number of retries or a backoff is out of range: %+v", s)
+	case s.Budget.Share < 0 || s.Budget.Burst < 0:
+		return s, fmt.Errorf("fallback: the retry budget is out of range: %+v", s.Budget)
+	case s.Breaker.Window < 0 || s.Breaker.Minimum < 0 || s.Breaker.Minimum > s.Breaker.Window ||
+		s.Breaker.Rate < 0 || s.Breaker.Rate > 1 || s.Breaker.OpenFor < 0 || s.Breaker.Ramp < 0:
+		return s, fmt.Errorf("fallback: the breaker is out of range: %+v", s.Breaker)
+	}
+	return s, nil
+}
+
+// fill sets a field that is zero.
+func fill[T comparable](field *T, def T) {
+	var zero T
+	if *field == zero {
+		*field = def
+	}
+}
+
+// spread maps an id evenly onto 0 … n-1: FNV-1a over the name and the id, then the finaliser of MurmurHash3, because the
+// upper bits of FNV differ little between ids that differ in their last letters.
+func spread(name, id string, n int) int {
+	const offset, prime = 14695981039346656037, 1099511628211
+	h := uint64(offset)
+	for i := 0; i < len(name); i++ {
+		h = (h ^ uint64(name[i])) * prime
+	}
+	h = (h ^ 0xff) * prime // no name and id run together
+	for i := 0; i < len(id); i++ {
+		h = (h ^ uint64(id[i])) * prime
+	}
+	h ^= h >> 33
+	h *= 0xff51afd7ed558ccd
+	h ^= h >> 33
+	h *= 0xc4ceb9fe1a85ec53
+	h ^= h >> 33
+	return int((h >> 32) * uint64(n) >> 32)
+}
