@@ -158,7 +158,7 @@ type rule struct {
 	check func(*tree) []breach
 }
 
-var rules = slices.Concat(wallRules, budgetRules, dependencyRules)
+var rules = slices.Concat(wallRules, budgetRules, dependencyRules, documentRules)
 
 func TestHouse(t *testing.T) {
 	house, err := readTree(os.DirFS("."))
@@ -183,7 +183,7 @@ type proof struct {
 	mended map[string]string
 }
 
-var proofs = slices.Concat(wallProofs, budgetProofs, dependencyProofs)
+var proofs = slices.Concat(wallProofs, budgetProofs, dependencyProofs, documentProofs)
 
 func TestRulesFindBreaches(t *testing.T) {
 	for _, p := range proofs {
