@@ -44,7 +44,7 @@ func (a *Access) settleOwner(ctx context.Context, dir string) error {
 	case errors.Is(err, fs.ErrNotExist) && owners > 0: // 3
 		return nil
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errCut) && owners == 0: // 4
-		if err == nil || errors.Is(err, errCut) {
+		if errors.Is(err, errCut) {
 			if err := os.Remove(path); err != nil {
 				return fmt.Errorf("remove the beginning of %s that a crash left: %w", path, err)
 			}
