@@ -43,7 +43,8 @@ func unsupportedMedia(message, hint string) error {
 	return &mediaError{stoa.Refusal{Reason: stoa.ReasonUnsupported, Message: message, Hint: hint}}
 }
 
-// checkMedia refuses a body that is not JSON.
+// checkMedia refuses a body that says that it is not JSON. What curl -d calls a body when it is told nothing counts as
+// saying nothing; no browser can be tricked by that, since the key travels in a header.
 func checkMedia(h http.Header) error {
 	if v := h["Inference-Header-Content-Length"]; len(v) > 0 {
 		return unsupportedMedia("binary tensor data are not supported",
@@ -56,6 +57,9 @@ func checkMedia(h http.Header) error {
 	if len(types) == 1 {
 		media, params, err := mime.ParseMediaType(types[0])
 		charset := params["charset"]
+		if err == nil && media == "application/x-www-form-urlencoded" {
+			return nil
+		}
 		if err == nil && media == "application/json" && (charset == "" || strings.EqualFold(charset, "utf-8")) {
 			return nil
 		}

@@ -28,9 +28,6 @@ const (
 // state counts for nothing: what began while the breaker was closed says nothing about a candidate on trial.
 type pass struct{ era uint64 }
 
-// least is the share of calls that a half-open breaker lets through at the beginning of its ramp.
-const least = 0.05
-
 // A breaker is a circuit breaker over a window of attempts. Times are given to it, so that it has no clock.
 type breaker struct {
 	set Breaker
@@ -38,13 +35,13 @@ type breaker struct {
 	mu       sync.Mutex
 	state    State
 	era      uint64    // number of changes of state
-	since    time.Time // of the state; half open, of the first success
+	since    time.Time // of the state
 	window   []bool    // of attempts in this state, true for a failure; a ring
 	next     int       // where the ring goes on
 	count    int       // attempts in the ring
 	failures int       // failures in the ring
 	probing  bool      // half open: the first attempt is under way
-	proven   bool      // half open: the first attempt has succeeded
+	streak   int       // half open: successes
 	credit   float64   // half open: share of an attempt saved up
 }
 
@@ -64,22 +61,22 @@ func (b *breaker) admit(now func() time.Time) (p pass, ok bool, changed State) {
 	case Closed:
 		ok = true
 	case HalfOpen:
-		ok = b.ramp(now())
+		ok = b.ramp()
 	}
 	return pass{b.era}, ok, changed
 }
 
-// ramp decides whether a half-open breaker lets an attempt through.
-func (b *breaker) ramp(now time.Time) bool {
-	if !b.proven {
+// ramp decides whether a half-open breaker lets an attempt through: the first one alone, and after k successes a share
+// of k+1 in Ramp+1, evenly spaced.
+func (b *breaker) ramp() bool {
+	if b.streak == 0 {
 		if b.probing {
 			return false
 		}
 		b.probing = true
 		return true
 	}
-	share := float64(now.Sub(b.since)) / float64(b.set.Ramp)
-	b.credit += min(max(share, least), 1)
+	b.credit += float64(b.streak+1) / float64(b.set.Ramp+1)
 	if b.credit < 1 {
 		return false
 	}
@@ -99,22 +96,22 @@ func (b *breaker) record(p pass, v verdict, now func() time.Time) (changed State
 		return ""
 	}
 	b.push(v == failed)
-	switch rate := float64(b.failures) / float64(b.count); b.state {
+	switch b.state {
 	case Closed:
-		if v == failed && b.count >= b.set.Minimum && rate >= b.set.Rate {
+		if v == failed && float64(b.failures) >= b.set.FailureRate*float64(b.set.Window) {
 			changed = Open
 		}
 	case HalfOpen:
+		b.probing = false
+		if v == succeeded {
+			b.streak++
+		}
 		switch {
-		case v == failed && rate >= b.set.Rate:
+		case v == failed && float64(b.failures) >= b.set.FailureRate*float64(b.count):
 			changed = Open
-		case v == succeeded && !b.proven:
-			b.proven, b.since = true, now()
-		case v == succeeded && now().Sub(b.since) >= b.set.Ramp:
+		case b.streak >= b.set.Ramp:
 			changed = Closed
 		}
-		// The first attempt may have failed within the rate allowed; another goes then.
-		b.probing = false
 	}
 	if changed != "" {
 		b.become(changed, now())
@@ -142,7 +139,7 @@ func (b *breaker) push(failure bool) {
 func (b *breaker) become(s State, now time.Time) {
 	b.state, b.since, b.era = s, now, b.era+1
 	b.next, b.count, b.failures = 0, 0, 0
-	b.probing, b.proven, b.credit = false, false, 0
+	b.probing, b.streak, b.credit = false, 0, 0
 }
 
 // look returns the state and the window's counts.

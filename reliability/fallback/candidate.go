@@ -29,16 +29,16 @@ type injected struct{ reason stoa.Reason }
 // newCandidate prepares a candidate, with the health it had in the policy before.
 func (p *Policy) newCandidate(def Candidate, before *Policy) *candidate {
 	if def.Timeout == 0 {
-		def.Timeout = p.settings.Timeout
+		def.Timeout = p.rules.Timeout
 	}
-	c := &candidate{Candidate: def, limit: int64(p.settings.Abandoned)}
+	c := &candidate{Candidate: def, limit: int64(p.rules.Abandoned)}
 	if before != nil {
-		if old := before.find(def.Name); old != nil && old.health.breaker.set == p.settings.Breaker {
+		if old := before.find(def.Name); old != nil && old.health.breaker.set == p.rules.Breaker {
 			c.health = old.health
 			return c
 		}
 	}
-	c.health = &health{breaker: newBreaker(p.settings.Breaker)}
+	c.health = &health{breaker: newBreaker(p.rules.Breaker)}
 	return c
 }
 
@@ -119,18 +119,27 @@ func (p *Policy) Break(name string, reason stoa.Reason) (restore func(), err err
 	}, nil
 }
 
+// burst is the number of retries that a budget saves up, and has at first.
+const burst = 10
+
 // A budget is a bucket of retries.
 type budget struct {
 	mu    sync.Mutex
-	set   Budget
+	share float64 // added by every call
 	saved float64
 }
 
-func newBudget(set Budget) *budget { return &budget{set: set, saved: float64(set.Burst)} }
+func newBudget(share float64) *budget {
+	b := &budget{share: share}
+	if share > 0 {
+		b.saved = burst
+	}
+	return b
+}
 
 func (b *budget) deposit() {
 	b.mu.Lock()
-	b.saved = min(b.saved+b.set.Share, float64(b.set.Burst))
+	b.saved = min(b.saved+b.share, burst)
 	b.mu.Unlock()
 }
 
@@ -144,35 +153,24 @@ func (b *budget) withdraw() bool {
 	return true
 }
 
-// withDefaults fills in the zero fields and refuses numbers that make no sense.
-func (s Settings) withDefaults() (Settings, error) {
-	d := Settings{
-		Timeout: time.Second, Abandoned: 64,
-		Backoff: Backoff{Base: 10 * time.Millisecond, Max: time.Second},
-		Budget:  Budget{Share: 0.2, Burst: 10},
-		Breaker: Breaker{Window: 20, Minimum: 5, Rate: 0.5, OpenFor: 5 * time.Second, Ramp: 5 * time.Second},
+// withDefaults fills in the fields for which zero stands for a default, and refuses numbers that make no sense.
+func (r Rules) withDefaults() (Rules, error) {
+	fill(&r.Timeout, time.Second)
+	fill(&r.Backoff, 10*time.Millisecond)
+	fill(&r.Abandoned, 64)
+	fill(&r.Breaker.Window, 20)
+	fill(&r.Breaker.FailureRate, 0.5)
+	fill(&r.Breaker.OpenFor, 5*time.Second)
+	fill(&r.Breaker.Ramp, 10)
+	switch b := r.Breaker; {
+	case r.Timeout < 0 || r.Retries < 0 || r.Abandoned < 0 || r.Backoff < 0 || r.Backoff > longest:
+		return r, fmt.Errorf("fallback: a timeout, a number of retries or a backoff is out of range: %+v", r)
+	case !(r.RetryBudget >= 0): // NaN too
+		return r, fmt.Errorf("fallback: the retry budget %v is negative", r.RetryBudget)
+	case b.Window < 0 || !(b.FailureRate > 0 && b.FailureRate <= 1) || b.OpenFor < 0 || b.Ramp < 0:
+		return r, fmt.Errorf("fallback: the breaker is out of range: %+v", b)
 	}
-	fill(&s.Timeout, d.Timeout)
-	fill(&s.Abandoned, d.Abandoned)
-	fill(&s.Backoff.Base, d.Backoff.Base)
-	fill(&s.Backoff.Max, max(d.Backoff.Max, s.Backoff.Base))
-	fill(&s.Budget.Share, d.Budget.Share)
-	fill(&s.Budget.Burst, d.Budget.Burst)
-	fill(&s.Breaker.Window, d.Breaker.Window)
-	fill(&s.Breaker.Minimum, min(d.Breaker.Minimum, s.Breaker.Window))
-	fill(&s.Breaker.Rate, d.Breaker.Rate)
-	fill(&s.Breaker.OpenFor, d.Breaker.OpenFor)
-	fill(&s.Breaker.Ramp, d.Breaker.Ramp)
-	switch {
-	case s.Timeout < 0 || s.Retries < 0 || s.Abandoned < 0 || s.Backoff.Base < 0 || s.Backoff.Max < s.Backoff.Base:
-		return s, fmt.Errorf("fallback: a timeout, a number of retries or a backoff is out of range: %+v", s)
-	case s.Budget.Share < 0 || s.Budget.Burst < 0:
-		return s, fmt.Errorf("fallback: the retry budget is out of range: %+v", s.Budget)
-	case s.Breaker.Window < 0 || s.Breaker.Minimum < 0 || s.Breaker.Minimum > s.Breaker.Window ||
-		s.Breaker.Rate < 0 || s.Breaker.Rate > 1 || s.Breaker.OpenFor < 0 || s.Breaker.Ramp < 0:
-		return s, fmt.Errorf("fallback: the breaker is out of range: %+v", s.Breaker)
-	}
-	return s, nil
+	return r, nil
 }
 
 // fill sets a field that is zero.

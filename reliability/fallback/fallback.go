@@ -21,15 +21,15 @@
 //
 // An attempt that was given up on has its context cancelled and its answer thrown away when it comes. Until then it
 // holds its goroutine and may still read the call, so that a call must never be reused. Each candidate may hold
-// [Settings.Abandoned] such attempts; beyond that it counts as open until some have ended, however its breaker stands.
+// [Rules.Abandoned] such attempts; beyond that it counts as open until some have ended, however its breaker stands.
 //
 // # Breaker
 //
-// The breaker counts the last [Breaker.Window] attempts. From [Breaker.Rate] failures, of at least [Breaker.Minimum],
-// it opens for [Breaker.OpenFor]. Then it is half open: one attempt goes first, and after it a share of the calls that
-// grows evenly from a twentieth to all of them during [Breaker.Ramp], so that a candidate that is warming up is not
-// struck by the whole load at once. When as many attempts fail as its rate allows, it opens again; when the ramp is
-// over and attempts have succeeded, it closes.
+// The breaker looks at the last [Breaker.Window] attempts. When so many have failed that a full window could not be
+// below [Breaker.FailureRate], it opens for [Breaker.OpenFor]. Then it is half open: one attempt goes first, and after it
+// a share of the calls that grows with every success, to all of them after [Breaker.Ramp], so that a candidate that is
+// warming up is not struck by the whole load at once. There it closes; should the share of failures reach the rate before,
+// it opens again.
 package fallback
 
 import (
@@ -55,49 +55,42 @@ type Candidate struct {
 	// challenger on trial is one.
 	Primary bool
 
-	// Timeout is the limit of one attempt; 0 means that of the settings, and a negative one means none: the target runs
+	// Timeout is the limit of one attempt; 0 means that of the rules, and a negative one means none: the target runs
 	// on the caller's goroutine and has to return promptly.
 	Timeout time.Duration
 }
 
-// Settings are the policy's numbers. A zero field stands for its default.
-type Settings struct {
-	Timeout   time.Duration // limit of one attempt; default 1 s
-	Retries   int           // attempts of one candidate after its first; default 0
-	Backoff   Backoff       // wait between attempts
-	Budget    Budget        // retries in proportion to calls
-	Breaker   Breaker       // when to leave a candidate alone
-	Abandoned int           // attempts given up on that a candidate may hold; default 64
-}
+// Rules are the policy's numbers.
+type Rules struct {
+	Timeout time.Duration // limit of one attempt; 0 means 1 s
+	Retries int           // further attempts at a candidate after its first; 0 means none
 
-// A Backoff is the wait before a retry: a random time between 0 and Base × 2^retry, at most Max ("full jitter",
-// M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
-type Backoff struct {
-	Base time.Duration // default 10 ms
-	Max  time.Duration // default 1 s
-}
+	// Backoff is the mean wait before the first retry; 0 means 10 ms. The wait before retry n, from 0, is a random time
+	// between 0 and 2 × Backoff × 2^n, at most 5 s ("full jitter", M. Brooker, "Exponential Backoff And Jitter", AWS
+	// Architecture Blog, 2015).
+	Backoff time.Duration
 
-// A Budget bounds the retries of all calls together, so that retries do not multiply the load on a candidate that fails
-// because of load. Every call adds Share of a retry, up to Burst; every retry takes one.
-type Budget struct {
-	Share float64 // retries per call in the long run; default 0.2
-	Burst int     // retries that can be saved up, and how many there are at first; default 10
+	// RetryBudget is the number of retries per call in the long run, over all calls, so that retries do not multiply the
+	// load on a candidate that fails because of load. Up to 10 can be saved up. 0 means no retries at all.
+	RetryBudget float64
+
+	Breaker   Breaker // when to leave a candidate alone
+	Abandoned int     // attempts given up on that a candidate may hold; 0 means 64
 }
 
 // A Breaker is the setting of every candidate's circuit breaker.
 type Breaker struct {
-	Window  int           // attempts looked at; default 20
-	Minimum int           // attempts needed for a verdict; default 5
-	Rate    float64       // share of failures that opens it; default 0.5
-	OpenFor time.Duration // how long it stays open; default 5 s
-	Ramp    time.Duration // how long it is half open at least; default 5 s
+	Window      int           // attempts looked at; 0 means 20
+	FailureRate float64       // share of failures in a full window that opens it; 0 means 0.5
+	OpenFor     time.Duration // how long it stays open; 0 means 5 s
+	Ramp        int           // successes after which the candidate takes its full share again; 0 means 10
 }
 
 // Config is what a policy is made of.
 type Config struct {
 	Name       string // of the endpoint; keeps endpoints from splitting their traffic alike
 	Candidates []Candidate
-	Settings   Settings
+	Rules      Rules
 
 	// Inherit is the policy that this one takes the place of, if any: candidates of the same name keep their breaker, the
 	// faults injected into them and their count of abandoned attempts.
@@ -137,7 +130,7 @@ type Event struct {
 // A Policy is a [stoa.Target] over candidates. Its methods may be called from several goroutines.
 type Policy struct {
 	name       string
-	settings   Settings
+	rules      Rules
 	candidates []*candidate
 	weights    int // sum of the candidates' weights
 	budget     *budget
@@ -151,12 +144,12 @@ func New(c Config) (*Policy, error) {
 	if len(c.Candidates) == 0 {
 		return nil, errors.New("fallback: a policy needs at least one candidate")
 	}
-	s, err := c.Settings.withDefaults()
+	rules, err := c.Rules.withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	p := &Policy{
-		name: c.Name, settings: s, budget: newBudget(s.Budget), workers: newWorkers(), rand: c.Rand, observe: c.Observe,
+		name: c.Name, rules: rules, budget: newBudget(rules.RetryBudget), workers: newWorkers(), rand: c.Rand, observe: c.Observe,
 	}
 	if p.rand == nil {
 		p.rand = rand.Float64
@@ -251,7 +244,7 @@ func (p *Policy) try(ctx context.Context, c *candidate, call *stoa.Call) (*stoa.
 		default:
 			c.record(p, pass, undecided, "")
 		}
-		if failure == nil || over || !fault.Retry || attempt >= p.settings.Retries {
+		if failure == nil || over || !fault.Retry || attempt >= p.rules.Retries {
 			return answer, failure, attempt + 1
 		}
 		if !p.budget.withdraw() {
@@ -264,14 +257,16 @@ func (p *Policy) try(ctx context.Context, c *candidate, call *stoa.Call) (*stoa.
 	}
 }
 
-// wait sleeps before a retry, at least as long as the target asked for unless that is longer than any backoff.
-func (p *Policy) wait(ctx context.Context, attempt int, atLeast time.Duration) *stoa.Refusal {
-	b := p.settings.Backoff
-	ceiling := b.Max
-	if attempt < 30 && b.Base<<attempt < b.Max {
-		ceiling = b.Base << attempt
+// longest is the limit of a wait before a retry.
+const longest = 5 * time.Second
+
+// wait sleeps before a retry, and at least as long as the target asked for, within the limit.
+func (p *Policy) wait(ctx context.Context, retry int, asked time.Duration) *stoa.Refusal {
+	ceiling := longest
+	if retry < 20 && p.rules.Backoff<<(retry+1) < longest {
+		ceiling = p.rules.Backoff << (retry + 1)
 	}
-	pause := max(time.Duration(p.rand()*float64(ceiling)), min(atLeast, b.Max))
+	pause := max(time.Duration(p.rand()*float64(ceiling)), min(asked, longest))
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
