@@ -116,7 +116,7 @@ func gather(column []float32, rows []int32) []float32 {
 	return values
 }
 
-// findEdges cuts sorted values into at most most bins of about equal counts. A value that alone fills a bin gets one. It
+// findEdges cuts sorted values into at most most bins of about equal counts. A value that would fill one alone ends it. It
 // is LightGBM's GreedyFindBin, without its extra bin around zero.
 func findEdges(sorted []float32, most int) []float32 {
 	var distinct []float32

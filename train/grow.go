@@ -199,7 +199,7 @@ func (g *grower) fillAndSplit(small, large *leaf, gradients []gradient, whole bo
 	parallel(workers, len(features), func(i int) {
 		f := &g.data.features[features[i]]
 		cells := small.histogram[f.offset : f.offset+f.size()]
-		f.fill(cells, rows, gradients)
+		f.fill(small.histogram, rows, gradients)
 		found[i].small = g.splitter.best(f, features[i], cells, small.sum)
 		if large != nil {
 			rest := large.histogram[f.offset : f.offset+f.size()]
@@ -230,7 +230,7 @@ func (g *grower) take() []cell {
 		g.free = g.free[:n-1]
 		return h
 	}
-	return make([]cell, g.data.total())
+	return make([]cell, g.data.total()+histogramPad)
 }
 
 // give takes a histogram back. Nil is ignored.

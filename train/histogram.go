@@ -10,6 +10,13 @@ type cell struct {
 	n    int64
 }
 
+// count adds a row.
+func (c *cell) count(g gradient) {
+	c.g += float64(g.g)
+	c.h += float64(g.h)
+	c.n++
+}
+
 // add adds another cell.
 func (c *cell) add(o cell) {
 	c.g += o.g
@@ -24,28 +31,48 @@ func (c *cell) sub(o cell) {
 	c.n -= o.n
 }
 
-// fill sums the gradients of rows by bin into out, which has a cell per bin of the feature. gradients are in the order of
-// rows; rows of nil are all rows in order.
-func (f *binnedFeature) fill(out []cell, rows []int32, gradients []gradient) {
-	var local [256]cell // indexed by uint8: no bounds to check in the loop
+// histogramPad is added to the length of every histogram, so that each feature's cells can be seen as an array of 256.
+const histogramPad = 256
+
+// fewBins is the size up to which a feature's rows are summed by two in turn: with few bins the next row is likely to hit
+// the cell just written, and would wait for it.
+const fewBins = 32
+
+// fill sums the gradients of rows by bin into the feature's cells of histogram. gradients are in the order of rows; rows of
+// nil are all rows in order.
+func (f *binnedFeature) fill(histogram []cell, rows []int32, gradients []gradient) {
+	clear(histogram[f.offset : f.offset+f.size()])
+	cells := (*[256]cell)(histogram[f.offset:]) // indexed by uint8: no bounds to check in the loops
+	second := cells
+	if f.size() <= fewBins {
+		second = new([256]cell)
+	}
+	i := 0
 	if rows == nil {
 		bins := f.bins[:len(gradients)]
-		for i, g := range gradients {
-			c := &local[bins[i]]
-			c.g += float64(g.g)
-			c.h += float64(g.h)
-			c.n++
+		for ; i+1 < len(gradients); i += 2 {
+			cells[bins[i]].count(gradients[i])
+			second[bins[i+1]].count(gradients[i+1])
 		}
 	} else {
-		gradients = gradients[:len(rows)]
-		for i, r := range rows {
-			c := &local[f.bins[r]]
-			c.g += float64(gradients[i].g)
-			c.h += float64(gradients[i].h)
-			c.n++
+		rows = rows[:len(gradients)]
+		for ; i+1 < len(gradients); i += 2 {
+			cells[f.bins[rows[i]]].count(gradients[i])
+			second[f.bins[rows[i+1]]].count(gradients[i+1])
 		}
 	}
-	copy(out, local[:len(out)])
+	for ; i < len(gradients); i++ {
+		r := int32(i)
+		if rows != nil {
+			r = rows[i]
+		}
+		cells[f.bins[r]].count(gradients[i])
+	}
+	if second != cells {
+		for b := range f.size() {
+			cells[b].add(second[b])
+		}
+	}
 }
 
 // minHessian is the least sum of hessians of a leaf; LightGBM's min_sum_hessian_in_leaf.

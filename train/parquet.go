@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"strconv"
 
 	"github.com/parquet-go/parquet-go"
@@ -14,21 +13,17 @@ import (
 )
 
 // readParquet reads a table from flat columns of a Parquet file. A null is a missing value.
-func readParquet(ctx context.Context, f *os.File, name string, want Columns) (t *Table, err error) {
+func readParquet(ctx context.Context, f io.ReaderAt, size int64, name string, want Columns) (t *Table, err error) {
 	defer func() {
 		// The decoder panics on some corrupt pages; the bytes are not ours, so that is an error of the file.
 		if p := recover(); p != nil {
 			t, err = nil, &DataError{File: name, Message: "not a valid Parquet file", Err: fmt.Errorf("%v", p)}
 		}
 	}()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("read the training data: %w", err)
-	}
-	if info.Size() == 0 {
+	if size == 0 {
 		return nil, &DataError{File: name, Message: "the file is empty"}
 	}
-	file, err := parquet.OpenFile(f, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	file, err := parquet.OpenFile(f, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return nil, &DataError{File: name, Message: "not a valid Parquet file", Err: err}
 	}

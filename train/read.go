@@ -20,7 +20,8 @@ func ReadFile(ctx context.Context, path string, want Columns) (*Table, error) {
 		return nil, fmt.Errorf("open the training data: %w", err)
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
 		return nil, &DataError{File: path, Message: "not a regular file", Err: err}
 	}
 	lower := strings.ToLower(path)
@@ -30,7 +31,7 @@ func ReadFile(ctx context.Context, path string, want Columns) (*Table, error) {
 	case strings.HasSuffix(lower, ".csv"), strings.HasSuffix(lower, ".csv.gz"):
 		t, digest, err = readText(ctx, f, path, want, strings.HasSuffix(lower, ".gz"))
 	case strings.HasSuffix(lower, ".parquet"):
-		if t, err = readParquet(ctx, f, path, want); err == nil {
+		if t, err = readParquet(ctx, f, info.Size(), path, want); err == nil {
 			digest, err = digestFile(f)
 		}
 	default:
