@@ -135,7 +135,7 @@ func (w *work) insertRows(ctx context.Context, args []any) error {
 
 // makeRoom removes the oldest waiting predictions: those too old, and those beyond the number allowed.
 func (w *work) makeRoom(ctx context.Context) error {
-	oldest := w.m.config.Now().Add(-w.m.config.Wait).UnixMilli()
+	oldest := w.m.config.Now().Add(-w.m.config.Wait).UnixMicro()
 	for {
 		last, rows, expired, full, err := w.surplus(ctx, oldest)
 		if err != nil || rows == 0 {

@@ -46,7 +46,7 @@ func (m *Monitor) Label(ctx context.Context, labels []Label, by string) (Report,
 	}
 	var report Report
 	err := m.flush(ctx, func(ctx context.Context, w *work) error {
-		j := joiner{work: w, by: by, at: m.config.Now().UnixMilli(), open: make(map[string][]*waiting)}
+		j := joiner{work: w, by: by, at: m.config.Now().UnixMicro(), open: make(map[string][]*waiting)}
 		report = Report{}
 		for _, label := range labels {
 			rejected, err := j.join(ctx, label)

@@ -213,5 +213,5 @@ func (m *Monitor) record(call *stoa.Call, answer *stoa.Answer, role stoa.Role) {
 		m.undecided.Add(1)
 		return
 	}
-	m.queue.put(call.ID, Series{Model: answer.Model, Version: answer.Version, Role: role}, d, m.config.Now().UnixMilli())
+	m.queue.put(call.ID, Series{Model: answer.Model, Version: answer.Version, Role: role}, d, m.config.Now().UnixMicro())
 }

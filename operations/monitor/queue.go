@@ -16,7 +16,7 @@ type Series struct {
 // An entry is one prediction in a batch. Its id and decisions lie in the batch's arenas.
 type entry struct {
 	series       Series
-	at           int64 // milliseconds since 1970
+	at           int64 // microseconds since 1970
 	idFrom, idTo int
 	from, to     int // decisions
 }

@@ -45,7 +45,7 @@ func (m *Monitor) judgements(ctx context.Context, tx *store.Tx, where string, ar
 		if !ok { // committed between our snapshot and the index's update; the reader comes back for it
 			break
 		}
-		j.Model, j.Version, j.Role, j.At = s.Model, s.Version, s.Role, time.UnixMilli(at).UTC()
+		j.Model, j.Version, j.Role, j.At = s.Model, s.Version, s.Role, time.UnixMicro(at).UTC()
 		found = append(found, j)
 	}
 	return found, rows.Err()
@@ -79,7 +79,7 @@ func (m *Monitor) Accuracy(ctx context.Context, model string, since time.Time) (
 	err := m.config.DB.Read(ctx, func(tx *store.Tx) error {
 		clear(found)
 		rows, err := tx.Query(ctx, `SELECT series, decision, truth, SUM(n) FROM monitor_confusion
-			WHERE series IN (`+in+`) AND hour >= ? GROUP BY series, decision, truth`, append(args, hourOf(since.UnixMilli()))...)
+			WHERE series IN (`+in+`) AND hour >= ? GROUP BY series, decision, truth`, append(args, hourOf(since.UnixMicro()))...)
 		if err != nil {
 			return err
 		}
@@ -161,7 +161,7 @@ func (m *Monitor) Counts(ctx context.Context, model string, since time.Time) ([]
 	err := m.config.DB.Read(ctx, func(tx *store.Tx) error {
 		found = nil
 		rows, err := tx.Query(ctx, `SELECT series, hour, decision, n FROM monitor_counts
-			WHERE series IN (`+in+`) AND hour >= ? ORDER BY hour, series, decision`, append(args, hourOf(since.UnixMilli()))...)
+			WHERE series IN (`+in+`) AND hour >= ? ORDER BY hour, series, decision`, append(args, hourOf(since.UnixMicro()))...)
 		if err != nil {
 			return err
 		}

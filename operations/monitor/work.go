@@ -139,8 +139,8 @@ func slot(id string) int64 {
 	return int64(h.Sum64())
 }
 
-// hourOf returns the hours since 1970 of a time in milliseconds since 1970.
-func hourOf(ms int64) int64 { return ms / 3_600_000 }
+// hourOf returns the hours since 1970 of a time in microseconds since 1970.
+func hourOf(us int64) int64 { return us / 3_600_000_000 }
 
 // encodeDecisions renders the decisions of a prediction as a JSON array.
 func encodeDecisions(decisions []string) string {

@@ -23,7 +23,7 @@ CREATE TABLE monitor_predictions (
     slot      BIGINT  NOT NULL,
     id        TEXT    NOT NULL,
     series    BIGINT  NOT NULL,
-    at        BIGINT  NOT NULL, -- milliseconds since 1970
+    at        BIGINT  NOT NULL, -- microseconds since 1970
     waiting   BIGINT  NOT NULL, -- rows without a label
     decisions TEXT    NOT NULL  -- JSON array, one class for each row
 );
