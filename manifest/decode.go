@@ -135,7 +135,11 @@ func (d *decoder) section(node ast.Node, v reflect.Value, path string) {
 			for _, k := range known {
 				names = append(names, k.key)
 			}
-			d.report(p.at, closest(p.key, names), "unknown key %q in %s", p.key, shown(path))
+			hint := closest(p.key, names)
+			if _, isNull := p.value.(*ast.NullNode); isNull && strings.Contains(p.key, " ") {
+				hint = "a comma ends a value within {…}: put text that has one in quotes"
+			}
+			d.report(p.at, hint, "unknown key %s in %s", quoted(p.key), shown(path))
 			continue
 		}
 		at := below(path, p.key)
