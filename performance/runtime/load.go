@@ -28,8 +28,7 @@ type Model struct {
 	outputSlots     []int
 	classes         []string
 	steps           []step
-	slots           int
-	constants       map[int]*value
+	constants       []*value // by slot; nil for what is computed
 	frames          sync.Pool // of *frame
 }
 
@@ -41,7 +40,7 @@ func Load(artifact []byte) (*Model, error) {
 	if err != nil {
 		return nil, refuse(err, "the artifact is not an ONNX model")
 	}
-	b := &builder{model: &Model{constants: map[int]*value{}}, slots: map[string]int{}, labels: map[string]*labels{}}
+	b := &builder{model: &Model{}, slots: map[string]int{}, labels: map[string]*labels{}}
 	if err := b.build(proto); err != nil {
 		return nil, refuse(err, "the model is not valid")
 	}
@@ -141,8 +140,8 @@ func (b *builder) define(name string) (int, error) {
 	if _, ok := b.slots[name]; ok {
 		return 0, fmt.Errorf("two values have the name %q", name)
 	}
-	slot := b.model.slots
-	b.model.slots++
+	slot := len(b.model.constants)
+	b.model.constants = append(b.model.constants, nil)
 	if name != "" {
 		b.slots[name] = slot
 	}

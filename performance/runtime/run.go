@@ -18,9 +18,11 @@ type frame struct {
 }
 
 func (m *Model) newFrame() *frame {
-	f := &frame{values: make([]value, m.slots)}
+	f := &frame{values: make([]value, len(m.constants))}
 	for slot, c := range m.constants {
-		f.values[slot].view(c)
+		if c != nil {
+			f.values[slot].view(c)
+		}
 	}
 	operands := func(slots []int) []*value {
 		vs := make([]*value, len(slots))
@@ -41,11 +43,11 @@ func (m *Model) newFrame() *frame {
 // release forgets what the frame saw of the request and returns it to the pool, unless it has grown too large.
 func (m *Model) release(f *frame) {
 	bytes := 0
-	for _, slot := range m.inputSlots {
-		f.values[slot].arrays = arrays{}
-	}
 	for i := range f.values {
 		o := &f.values[i].own
+		if m.constants[i] == nil {
+			f.values[i].arrays = arrays{}
+		}
 		bytes += 4*cap(o.f32) + 8*cap(o.f64) + 8*cap(o.i64) + 4*cap(o.i32) + cap(o.bools) + 16*cap(o.strs)
 		if len(o.strs) > 0 {
 			clear(o.strs)
