@@ -8,7 +8,7 @@
 //
 //   - A key that means something here may be given once only, exactly as it is spelt and without escapes. Keys and
 //     parameters without a meaning here are ignored, as the protocol asks.
-//   - The data of a tensor are either flat or nested exactly as its shape says. Their number is the product of the shape.
+//   - The data of a tensor are flat, or nested exactly as its shape says; their number is the product of the shape.
 //   - Integers are exact over the whole range of their datatype. A number that its datatype cannot hold is refused with
 //     bad_datatype; NaN and Infinity, which are not JSON although Python writes them, are refused with not_finite.
 //   - Nothing is allocated in proportion to a number that the request states, only to the bytes that it holds.
