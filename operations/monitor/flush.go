@@ -3,7 +3,7 @@ package monitor
 import (
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/stoaproject/stoa"
@@ -76,106 +76,118 @@ func (m *Monitor) flush(ctx context.Context, last func(context.Context, *work) e
 
 // insert writes predictions and makes room for them.
 func (w *work) insert(ctx context.Context, b *batch, entries []entry) error {
-	var seq int64
-	if err := w.tx.QueryRow(ctx, `SELECT COALESCE(MAX(seq), 0) FROM monitor_predictions`).Scan(&seq); err != nil {
-		return fmt.Errorf("number predictions: %w", err)
-	}
-	args := make([]any, 0, len(entries)*7)
 	for i := range entries {
 		e := &entries[i]
 		number, err := w.number(ctx, e.series)
 		if err != nil {
 			return err
 		}
-		decided := b.decisions[e.from:e.to]
-		waiting := int64(0)
+		decided, rows := b.decisions[e.from:e.to], int64(0)
 		for _, d := range decided {
 			if d != "" {
-				waiting++
+				rows++
 				w.counts[countKey{number, hourOf(e.at), d}]++
 			}
 		}
-		id := b.id(e)
-		if e.series.Role == stoa.RoleShadow {
-			if decided, waiting, err = w.joinLate(ctx, id, e, decided, waiting); err != nil {
+		id := b.ids[e.idFrom:e.idTo]
+		if e.series.Role == stoa.RoleShadow && w.m.judged.has(slot(id)) {
+			if decided, rows, err = w.joinLate(ctx, string(id), e, decided, rows); err != nil {
 				return err
 			}
 		}
-		if waiting == 0 {
+		if rows == 0 {
 			continue
 		}
-		seq++
-		w.totals.Waiting += waiting
-		args = append(args, seq, slot(id), id, number, e.at, waiting, encodeDecisions(decided))
+		if err := w.keep(ctx, id, number, e.at, decided, rows); err != nil {
+			return err
+		}
 	}
-	if err := w.insertRows(ctx, args); err != nil {
+	if err := w.writeTail(ctx); err != nil {
 		return err
 	}
 	return w.makeRoom(ctx)
 }
 
-// insertRows writes prediction rows with few statements: parsing one costs as much as inserting a row.
-func (w *work) insertRows(ctx context.Context, args []any) error {
-	const (
-		columns = 7
-		most    = 50
-		head    = `INSERT INTO monitor_predictions (seq, slot, id, series, at, waiting, decisions) VALUES `
-		row     = `(?, ?, ?, ?, ?, ?, ?)`
-	)
-	for len(args) > 0 {
-		n := min(len(args)/columns, most)
-		query := head + strings.Repeat(row+", ", n-1) + row
-		if _, err := w.tx.Exec(ctx, query, args[:n*columns]...); err != nil {
-			return fmt.Errorf("write predictions: %w", err)
+// keep adds a prediction to the segment being filled, and begins another when that is full.
+func (w *work) keep(ctx context.Context, id []byte, number, at int64, decided []string, rows int64) error {
+	list := w.segments.list
+	if w.segments.tail == nil || list[len(list)-1].entries == segmentSize {
+		if err := w.writeTail(ctx); err != nil {
+			return err
 		}
-		args = args[n*columns:]
+		next := &segment{seq: 1}
+		if len(list) > 0 {
+			next.seq = list[len(list)-1].seq + 1
+		}
+		w.segments.list, w.segments.tail = append(list, next), make([]byte, 0, 4096)
+		w.filling = next
 	}
+	list = w.segments.list
+	if w.filling == nil { // the last segment is a committed one: fill a copy of it
+		filling := *list[len(list)-1]
+		w.filling, list[len(list)-1] = &filling, &filling
+	}
+	w.segments.tail = appendStored(w.segments.tail, id, number, at, decided)
+	w.filling.entries++
+	w.filling.waiting += rows
+	w.filling.last = max(w.filling.last, at)
+	w.filling.filter.add(slot(id))
+	w.totals.Waiting += rows
 	return nil
 }
 
-// makeRoom removes the oldest waiting predictions: those too old, and those beyond the number allowed.
-func (w *work) makeRoom(ctx context.Context) error {
-	oldest := w.m.config.Now().Add(-w.m.config.Wait).UnixMicro()
-	for {
-		last, rows, expired, full, err := w.surplus(ctx, oldest)
-		if err != nil || rows == 0 {
-			return err
-		}
-		if _, err := w.tx.Exec(ctx, `DELETE FROM monitor_predictions WHERE seq <= ?`, last); err != nil {
-			return fmt.Errorf("remove old predictions: %w", err)
-		}
-		w.totals.Waiting -= rows
-		w.totals.Expired += expired
-		w.totals.Evicted += rows - expired
-		if !full {
-			return nil
-		}
+// writeTail writes the segment being filled, if this transaction has added to it.
+func (w *work) writeTail(ctx context.Context) error {
+	g := w.filling
+	if g == nil {
+		return nil
 	}
+	_, err := w.tx.Exec(ctx, `INSERT INTO monitor_segments (seq, entries, waiting, last_at, filter, body)
+		VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (seq) DO UPDATE SET entries = excluded.entries, waiting = excluded.waiting,
+		last_at = excluded.last_at, filter = excluded.filter, body = excluded.body`,
+		g.seq, g.entries, g.waiting, g.last, g.filter.encode(), w.segments.tail)
+	if err != nil {
+		return fmt.Errorf("write predictions: %w", err)
+	}
+	w.filling = nil
+	return nil
 }
 
-// surplus finds the first predictions to remove: the sequence number of the last of them, their waiting rows, and how
-// many of these waited too long. full says that there may be more.
-func (w *work) surplus(ctx context.Context, oldest int64) (last, rows, expired int64, full bool, err error) {
-	found, err := w.tx.Query(ctx, `SELECT seq, at, waiting FROM monitor_predictions ORDER BY seq LIMIT ?`, 2*chunk)
-	if err != nil {
-		return 0, 0, 0, false, fmt.Errorf("find old predictions: %w", err)
-	}
-	defer found.Close()
-	n := 0
-	for found.Next() {
-		var seq, at, waiting int64
-		if err := found.Scan(&seq, &at, &waiting); err != nil {
-			return 0, 0, 0, false, fmt.Errorf("find old predictions: %w", err)
-		}
+// makeRoom removes the oldest waiting predictions, a segment at a time: those that waited too long, and those beyond the
+// number of rows allowed.
+func (w *work) makeRoom(ctx context.Context) error {
+	oldest := w.m.config.Now().Add(-w.m.config.Wait).UnixMicro()
+	var last int64
+	for _, g := range w.segments.list {
 		switch {
-		case at < oldest:
-			expired += waiting
-		case w.totals.Waiting-rows > w.m.config.Pending:
+		case g.last < oldest:
+			w.totals.Expired += g.waiting
+		case w.totals.Waiting > w.m.config.Pending:
+			w.totals.Evicted += g.waiting
 		default:
-			return last, rows, expired, false, found.Err()
+			return w.removeUpTo(ctx, last)
 		}
-		last, rows = seq, rows+waiting
-		n++
+		w.totals.Waiting -= g.waiting
+		last = g.seq
 	}
-	return last, rows, expired, n == 2*chunk, found.Err()
+	return w.removeUpTo(ctx, last)
+}
+
+func (w *work) removeUpTo(ctx context.Context, last int64) error {
+	if last == 0 {
+		return nil
+	}
+	if _, err := w.tx.Exec(ctx, `DELETE FROM monitor_segments WHERE seq <= ?`, last); err != nil {
+		return fmt.Errorf("remove old predictions: %w", err)
+	}
+	w.segments.remove(func(g *segment) bool { return g.seq <= last })
+	return nil
+}
+
+// remove removes segments from the list. It writes into a list of this transaction only.
+func (s *segments) remove(gone func(*segment) bool) {
+	if n := len(s.list); n > 0 && gone(s.list[n-1]) {
+		s.tail = nil
+	}
+	s.list = slices.DeleteFunc(s.list, gone)
 }

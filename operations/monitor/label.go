@@ -46,7 +46,7 @@ func (m *Monitor) Label(ctx context.Context, labels []Label, by string) (Report,
 	}
 	var report Report
 	err := m.flush(ctx, func(ctx context.Context, w *work) error {
-		j := joiner{work: w, by: by, at: m.config.Now().UnixMicro(), open: make(map[string][]*waiting)}
+		j := w.newJoiner(labels, by)
 		report = Report{}
 		for _, label := range labels {
 			rejected, err := j.join(ctx, label)
@@ -70,20 +70,33 @@ func (m *Monitor) Label(ctx context.Context, labels []Label, by string) (Report,
 	return report, nil
 }
 
-// A waiting is a stored prediction some rows of which have no label.
-type waiting struct {
-	seq, number, at int64
-	series          Series
-	rows, before    int64 // rows waiting now, and when read
-	decisions       []string
-}
-
-// A joiner joins the labels of one transaction. It reads each prediction once, however many labels it gets.
+// A joiner joins the labels of one transaction. It reads each segment once, however many labels it gets.
 type joiner struct {
 	*work
-	by   string
-	at   int64
-	open map[string][]*waiting
+	by      string
+	at      int64
+	wanted  map[string]bool       // ids of all labels
+	found   map[string][]*waiting // predictions of these ids, oldest first
+	read    map[int64]bool        // segments that are in found
+	touched map[int64]int64       // rows joined in each segment
+}
+
+// A waiting is a stored prediction with one of the ids wanted.
+type waiting struct {
+	stored
+	series  Series
+	segment int64
+}
+
+func (w *work) newJoiner(labels []Label, by string) *joiner {
+	j := &joiner{
+		work: w, by: by, at: w.m.config.Now().UnixMicro(), wanted: make(map[string]bool),
+		found: make(map[string][]*waiting), read: make(map[int64]bool), touched: make(map[int64]int64),
+	}
+	for _, label := range labels {
+		j.wanted[label.ID] = true
+	}
+	return j
 }
 
 // join makes the judgements of one label, or says why there are none.
@@ -116,10 +129,11 @@ func (j *joiner) join(ctx context.Context, label Label) (*Rejection, error) {
 		if err := j.judge(ctx, p.number, label.Label, p.decisions[label.Row], p.at, j.by, j.at); err != nil {
 			return nil, err
 		}
-		p.rows--
+		j.touched[p.segment]++
 		joined = true
 	}
 	if joined {
+		j.joined = append(j.joined, slot(label.ID))
 		return nil, nil
 	}
 	message := "no prediction with this id waits for a label"
@@ -149,36 +163,43 @@ func (j *joiner) truth(ctx context.Context, label Label) (truth string, judged b
 	return "", false, rows.Err()
 }
 
-// predictions returns the waiting predictions with an id: the champion's first, and of two in the same role the newest.
+// predictions returns the predictions with an id: those that somebody received before the shadow's, and of two by the
+// same version in the same role the newer one first.
 func (j *joiner) predictions(ctx context.Context, id string) ([]*waiting, error) {
-	if found, ok := j.open[id]; ok {
-		return found, nil
-	}
-	rows, err := j.tx.Query(ctx, `SELECT seq, series, at, waiting, decisions FROM monitor_predictions
-		WHERE slot = ? AND id = ? ORDER BY seq DESC`, slot(id), id)
-	if err != nil {
-		return nil, fmt.Errorf("find predictions: %w", err)
-	}
-	defer rows.Close()
-	var found []*waiting
-	for rows.Next() {
-		var (
-			p    waiting
-			text string
-		)
-		if err := rows.Scan(&p.seq, &p.number, &p.at, &p.rows, &text); err != nil {
-			return nil, fmt.Errorf("find predictions: %w", err)
+	key := slot(id)
+	for _, g := range j.segments.list {
+		if j.read[g.seq] || !g.filter.may(key) {
+			continue
 		}
-		if p.decisions, err = decodeDecisions(text); err != nil {
+		if err := j.readSegment(ctx, g); err != nil {
 			return nil, err
 		}
-		p.series, _ = j.name(p.number)
-		p.before = p.rows
-		found = append(found, &p)
 	}
-	slices.SortStableFunc(found, func(a, b *waiting) int { return cmp.Compare(order(a.series.Role), order(b.series.Role)) })
-	j.open[id] = found
-	return found, rows.Err()
+	found := j.found[id]
+	slices.SortStableFunc(found, func(a, b *waiting) int {
+		return cmp.Or(cmp.Compare(order(a.series.Role), order(b.series.Role)), cmp.Compare(b.segment, a.segment))
+	})
+	return found, nil
+}
+
+// readSegment finds all the predictions wanted that are in a segment.
+func (j *joiner) readSegment(ctx context.Context, g *segment) error {
+	var body []byte
+	if err := j.tx.QueryRow(ctx, `SELECT body FROM monitor_segments WHERE seq = ?`, g.seq).Scan(&body); err != nil {
+		return fmt.Errorf("read predictions: %w", err)
+	}
+	j.read[g.seq] = true
+	err := scanStored(body, func(id []byte) bool { return j.wanted[string(id)] }, func(p stored) {
+		s, ok := j.name(p.number)
+		if !ok {
+			return
+		}
+		j.found[p.id] = slices.Insert(j.found[p.id], 0, &waiting{stored: p, series: s, segment: g.seq})
+	})
+	if err != nil {
+		return fmt.Errorf("segment %d: %w", g.seq, err)
+	}
+	return nil
 }
 
 // order puts the roles that answered someone before the shadow, so that pairs of judgements lie side by side.
@@ -189,25 +210,27 @@ func order(r stoa.Role) int {
 	return 0
 }
 
-// finish removes or updates the predictions that were joined, and the judgements that are no longer kept.
+// finish counts off the rows that were joined, and removes segments without any other and the judgements that are no
+// longer kept.
 func (j *joiner) finish(ctx context.Context) error {
-	for _, found := range j.open {
-		for _, p := range found {
-			var err error
-			switch {
-			case p.rows == p.before:
-				continue
-			case p.rows <= 0:
-				_, err = j.tx.Exec(ctx, `DELETE FROM monitor_predictions WHERE seq = ?`, p.seq)
-			default:
-				_, err = j.tx.Exec(ctx, `UPDATE monitor_predictions SET waiting = ? WHERE seq = ?`, p.rows, p.seq)
-			}
-			if err != nil {
-				return fmt.Errorf("update predictions: %w", err)
-			}
-			j.totals.Waiting -= p.before - p.rows
+	for i, g := range j.segments.list {
+		n := j.touched[g.seq]
+		if n == 0 {
+			continue
+		}
+		left := *g
+		left.waiting -= n
+		j.segments.list[i] = &left
+		j.totals.Waiting -= n
+		query, args := `UPDATE monitor_segments SET waiting = ? WHERE seq = ?`, []any{left.waiting, g.seq}
+		if left.waiting <= 0 {
+			query, args = `DELETE FROM monitor_segments WHERE seq = ?`, []any{g.seq}
+		}
+		if _, err := j.tx.Exec(ctx, query, args...); err != nil {
+			return fmt.Errorf("count off predictions: %w", err)
 		}
 	}
+	j.segments.remove(func(g *segment) bool { return g.waiting <= 0 })
 	if last := j.totals.Judged - j.m.config.Keep; last > 0 {
 		if _, err := j.tx.Exec(ctx, `DELETE FROM monitor_judgements WHERE seq <= ?`, last); err != nil {
 			return fmt.Errorf("remove old judgements: %w", err)

@@ -11,11 +11,13 @@
 //
 // [Monitor.After] and [Monitor.Shadow] append to a queue in memory and return; they never wait for a disk. The queue is
 // two arenas that take turns, so recording allocates nothing once they have grown. A background flusher writes a full
-// arena in transactions of at most [chunk] predictions. When the disk is slower than the traffic the queue reaches its
-// bound in bytes and further predictions are dropped and counted: the service is worth more than its statistics.
+// arena in transactions of at most [chunk] predictions, and in rows of [segmentSize]: an index of every id would cost a
+// fifth of serving the request, so each row has a Bloom filter of its ids in memory instead. When the disk is slower
+// than the traffic the queue reaches its bound in bytes and further predictions are dropped and counted: the service is
+// worth more than its statistics.
 //
-// Rows that wait for a label are bounded twice: by age (Config.Wait) and by number (Config.Pending). The oldest go
-// first, and are counted as expired or evicted.
+// Predictions that wait for a label are bounded twice: by age (Config.Wait) and by rows (Config.Pending). The oldest go
+// first, a segment at a time, and are counted as expired or evicted.
 //
 // # The path of a label
 //
@@ -46,7 +48,7 @@ import (
 )
 
 // chunk is how many predictions are written in one transaction.
-const chunk = 500
+const chunk = 4 * segmentSize
 
 // Defaults of [Config].
 const (
@@ -112,8 +114,10 @@ type Monitor struct {
 	series *seriesIndex
 	totals atomic.Pointer[totals] // as of the last commit
 
-	writing sync.Mutex // held by whoever moves predictions from the queue to the database
-	taken   *batch     // being written; kept when a write fails, so that the next one resumes it
+	writing  sync.Mutex // held by whoever writes to the database; guards what follows
+	taken    *batch     // being written; kept when a write fails, so that the next one resumes it
+	segments segments   // as of the last commit
+	judged   recent
 
 	undecided atomic.Int64
 	stop      context.CancelFunc
@@ -134,6 +138,7 @@ func New(ctx context.Context, config Config) (*Monitor, error) {
 		return nil, fmt.Errorf("monitor: migrate: %w", err)
 	}
 	m := &Monitor{config: config, series: newSeriesIndex(), stopped: make(chan struct{})}
+	m.judged.set = make(map[int64]int)
 	m.queue.limit = config.Queue
 	m.queue.ready = make(chan struct{}, 1)
 	err = config.DB.Read(ctx, func(tx *store.Tx) error {
@@ -142,6 +147,9 @@ func New(ctx context.Context, config Config) (*Monitor, error) {
 			return err
 		}
 		m.totals.Store(&t)
+		if m.segments, err = loadSegments(ctx, tx); err != nil {
+			return err
+		}
 		return m.series.load(ctx, tx)
 	})
 	if err != nil {

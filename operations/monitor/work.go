@@ -2,10 +2,7 @@ package monitor
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"hash/fnv"
-	"strconv"
 
 	"github.com/stoaproject/stoa/store"
 )
@@ -42,7 +39,10 @@ type work struct {
 	tx        *store.Tx
 	totals    totals
 	before    totals
+	segments  segments
+	filling   *segment // last segment, while this transaction adds to it
 	fresh     map[Series]int64
+	joined    []int64 // slots of the ids that got labels
 	counts    map[countKey]int64
 	confusion map[confusionKey]int64
 }
@@ -53,7 +53,7 @@ func (m *Monitor) write(ctx context.Context, do func(context.Context, *work) err
 	err := m.config.DB.Write(ctx, func(tx *store.Tx) error {
 		t := *m.totals.Load()
 		w = &work{
-			m: m, tx: tx, totals: t, before: t,
+			m: m, tx: tx, totals: t, before: t, segments: m.segments.clone(),
 			fresh:     make(map[Series]int64),
 			counts:    make(map[countKey]int64),
 			confusion: make(map[confusionKey]int64),
@@ -67,6 +67,8 @@ func (m *Monitor) write(ctx context.Context, do func(context.Context, *work) err
 		return err
 	}
 	m.series.add(w.fresh)
+	m.segments = w.segments
+	m.judged.add(w.joined)
 	m.totals.Store(&w.totals)
 	return nil
 }
@@ -133,41 +135,35 @@ func (w *work) name(n int64) (Series, bool) {
 }
 
 // slot hashes a prediction id (FNV-1a, 64 bits). Ids that share a slot are told apart by the id itself.
-func slot(id string) int64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(id)) // never fails
-	return int64(h.Sum64())
+func slot[T string | []byte](id T) int64 {
+	h := uint64(14695981039346656037)
+	for i := range len(id) {
+		h = (h ^ uint64(id[i])) * 1099511628211
+	}
+	return int64(h)
 }
 
 // hourOf returns the hours since 1970 of a time in microseconds since 1970.
 func hourOf(us int64) int64 { return us / 3_600_000_000 }
 
-// encodeDecisions renders the decisions of a prediction as a JSON array.
-func encodeDecisions(decisions []string) string {
-	if len(decisions) == 1 && plain(decisions[0]) {
-		return `["` + decisions[0] + `"]`
-	}
-	text, err := json.Marshal(decisions)
-	if err != nil { // a []string always marshals
-		return "[]"
-	}
-	return string(text)
+// recent remembers the slots of the ids that got labels lately. Only a shadow decision of one of these can have come too
+// late to be joined, so that the others need no query.
+type recent struct {
+	ring [8192]int64
+	next int
+	set  map[int64]int // how often a slot is in the ring
 }
 
-// plain reports whether a class name stands for itself in JSON.
-func plain(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			return false
+func (r *recent) add(slots []int64) {
+	for _, s := range slots {
+		old := r.ring[r.next]
+		if r.set[old]--; r.set[old] <= 0 {
+			delete(r.set, old)
 		}
+		r.ring[r.next] = s
+		r.set[s]++
+		r.next = (r.next + 1) % len(r.ring)
 	}
-	return true
 }
 
-func decodeDecisions(text string) ([]string, error) {
-	var decisions []string
-	if err := json.Unmarshal([]byte(text), &decisions); err != nil {
-		return nil, fmt.Errorf("stored decisions %s: %w", strconv.Quote(text), err)
-	}
-	return decisions, nil
-}
+func (r *recent) has(slot int64) bool { return r.set[slot] > 0 }

@@ -17,19 +17,17 @@ CREATE TABLE monitor_counts (
     PRIMARY KEY (series, hour, decision)
 );
 
--- Predictions that wait for a label. slot is a hash of id: the index stays small and ids may be of any length.
-CREATE TABLE monitor_predictions (
-    seq       INTEGER NOT NULL PRIMARY KEY,
-    slot      BIGINT  NOT NULL,
-    id        TEXT    NOT NULL,
-    series    BIGINT  NOT NULL,
-    at        BIGINT  NOT NULL, -- microseconds since 1970
-    waiting   BIGINT  NOT NULL, -- rows without a label
-    decisions TEXT    NOT NULL  -- JSON array, one class for each row
+-- Predictions that wait for a label, many in a row. filter is a Bloom filter of their ids.
+CREATE TABLE monitor_segments (
+    seq     INTEGER NOT NULL PRIMARY KEY,
+    entries BIGINT  NOT NULL,
+    waiting BIGINT  NOT NULL, -- rows of predictions without a label
+    last_at BIGINT  NOT NULL, -- of the newest prediction, microseconds since 1970
+    filter  BLOB    NOT NULL,
+    body    BLOB    NOT NULL
 );
-CREATE INDEX monitor_predictions_slot ON monitor_predictions (slot);
 
--- Predictions joined with their labels, in durable order.
+-- Predictions joined with their labels, in durable order. slot is a hash of id: its index stays small.
 CREATE TABLE monitor_judgements (
     seq       INTEGER NOT NULL PRIMARY KEY,
     slot      BIGINT  NOT NULL,
@@ -75,6 +73,6 @@ DROP TABLE monitor_states;
 DROP TABLE monitor_totals;
 DROP TABLE monitor_confusion;
 DROP TABLE monitor_judgements;
-DROP TABLE monitor_predictions;
+DROP TABLE monitor_segments;
 DROP TABLE monitor_counts;
 DROP TABLE monitor_series;
