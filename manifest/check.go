@@ -39,8 +39,12 @@ func (d *decoder) check(w *Workload) {
 	for _, name := range sorted(w.Operations.Rollout) {
 		path := "operations.rollout." + name
 		d.checkModel(w, path, name)
-		if c := w.Operations.Rollout[name].Canary; c.MinLabels > c.MaxLabels {
-			d.reportAt(path+".canary.min_labels", "", "min_labels is %d, more than max_labels, %d", c.MinLabels, c.MaxLabels)
+		r := w.Operations.Rollout[name]
+		if n := r.Shadow.MinLabels; n > r.MaxLabels {
+			d.reportAt(path+".shadow.min_labels", "", "min_labels is %d, more than max_labels, %d", n, r.MaxLabels)
+		}
+		if n := r.Canary.MinLabels; n > r.MaxLabels {
+			d.reportAt(path+".canary.min_labels", "", "min_labels is %d, more than max_labels, %d", n, r.MaxLabels)
 		}
 	}
 	for _, name := range sorted(w.Security.Approvers) {

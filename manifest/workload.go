@@ -179,8 +179,8 @@ type Breaker struct {
 	FailureRate float64 `yaml:"failure_rate" check:"above=0,max=1,default=0.5"`
 	// OpenFor is how long the target is left alone before it is tried again.
 	OpenFor time.Duration `yaml:"open_for" check:"default=5s"`
-	// Ramp is the number of successes after which the target takes its full share again.
-	Ramp int `yaml:"ramp" check:"min=1,max=100000,default=10"`
+	// Ramp is the time over which the target's share grows back to all of it.
+	Ramp time.Duration `yaml:"ramp" check:"default=5s"`
 }
 
 // A Retrain says how a successor of a model is trained and what it must show.
@@ -254,6 +254,15 @@ type Decay struct {
 
 // A Rollout says how a successor is let in: first as a shadow, then on a share of the traffic.
 type Rollout struct {
+	// Alpha bounds each probability of a wrong decision over a whole rollout, however often it is looked at: of letting
+	// in a successor that is no better, and of withdrawing one that is as good as the champion.
+	Alpha float64 `yaml:"alpha" check:"above=0,below=1,default=0.05"`
+	// Margin is the error rate that the successor may have above the champion's.
+	Margin float64 `yaml:"margin" check:"above=0,below=1,default=0.01"`
+	// MaxLabels is the number of labels after which a stage ends without a decision, and the champion stays.
+	MaxLabels int `yaml:"max_labels" check:"min=1,max=1000000000,default=20000"`
+	// Strikes is the number of consecutive failures of the successor that end the rollout at once.
+	Strikes int `yaml:"strikes" check:"min=1,max=1000000,default=5"`
 	// Shadow is the stage in which the successor answers beside the champion and nobody receives its answers.
 	Shadow Shadow `yaml:"shadow"`
 	// Canary is the stage in which the successor answers a share of the traffic.
@@ -262,24 +271,20 @@ type Rollout struct {
 
 // A Shadow is the stage of a rollout whose answers nobody receives.
 type Shadow struct {
-	// MaxLabels is the number of labels after which the stage ends without a decision and the rollout is held.
-	MaxLabels int `yaml:"max_labels" check:"min=1,max=1000000000,default=1500"`
-	// Alpha is the probability of letting in a successor that is no better than it should be.
-	Alpha float64 `yaml:"alpha" check:"above=0,below=1,default=0.05"`
+	// MinLabels is the number of labels before the stage may end well.
+	MinLabels int `yaml:"min_labels" check:"min=1,max=1000000000,default=50"`
+	// Timeout after which the stage ends without a decision, and the champion stays.
+	Timeout time.Duration `yaml:"timeout" check:"default=336h"`
 }
 
 // A Canary is the stage of a rollout that takes a share of the traffic.
 type Canary struct {
 	// Share of the traffic that the successor answers.
 	Share float64 `yaml:"share" check:"above=0,below=1,default=0.1"`
-	// MinLabels is the number of labels on the successor before it may be promoted.
-	MinLabels int `yaml:"min_labels" check:"min=1,max=1000000000,default=100"`
-	// MaxLabels is the number of labels after which the stage ends.
-	MaxLabels int `yaml:"max_labels" check:"min=1,max=1000000000,default=1000"`
-	// Alpha is the probability of withdrawing a successor that is as good as the champion.
-	Alpha float64 `yaml:"alpha" check:"above=0,below=1,default=0.01"`
-	// Margin by which the successor's error rate must exceed the champion's to be withdrawn.
-	Margin float64 `yaml:"margin" check:"min=0,below=1,default=0.05"`
+	// MinLabels is the number of labels on the successor's own answers before it may be promoted.
+	MinLabels int `yaml:"min_labels" check:"min=1,max=1000000000,default=50"`
+	// Timeout after which the stage ends without a decision, and the champion stays.
+	Timeout time.Duration `yaml:"timeout" check:"default=336h"`
 }
 
 // A Log says what is written to the log.
