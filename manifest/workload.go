@@ -179,8 +179,8 @@ type Breaker struct {
 	FailureRate float64 `yaml:"failure_rate" check:"above=0,max=1,default=0.5"`
 	// OpenFor is how long the target is left alone before it is tried again.
 	OpenFor time.Duration `yaml:"open_for" check:"default=5s"`
-	// Ramp is the time over which the target's share grows back to all of it.
-	Ramp time.Duration `yaml:"ramp" check:"default=5s"`
+	// Ramp is the number of successes after which the target takes its full share again.
+	Ramp int `yaml:"ramp" check:"min=1,max=100000,default=10"`
 }
 
 // A Retrain says how a successor of a model is trained and what it must show.
