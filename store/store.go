@@ -120,7 +120,8 @@ func (db *DB) classify(err error) error {
 	return db.engine.Classify(err)
 }
 
-// Close waits for the transactions under way, closes the pools and lets go of the data directory.
+// Close waits for the transactions under way, closes the pools and lets go of the data directory. Closing again does
+// nothing.
 func (db *DB) Close() error {
 	<-db.turn
 	defer func() { db.turn <- struct{}{} }()
@@ -128,8 +129,9 @@ func (db *DB) Close() error {
 	if db.engine.Writer != db.engine.Reader {
 		errs = append(errs, db.engine.Writer.Close())
 	}
-	if db.engine.Release != nil {
-		errs = append(errs, db.engine.Release())
+	if release := db.engine.Release; release != nil {
+		db.engine.Release = nil
+		errs = append(errs, release())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("store: close: %w", err)
