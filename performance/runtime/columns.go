@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"sort"
@@ -68,9 +69,7 @@ func (c *column) rank(x float64) int64 {
 type columnKey struct {
 	feature int
 	low     bool
-	single  float64 // threshold of a test of equality
-	set     int     // 1 + the node of a test of membership; 0 otherwise
-	equal   bool
+	set     string // the members, sorted and formatted; empty for a comparison
 }
 
 // A test is a node rewritten into "cell <= key".
@@ -107,17 +106,14 @@ func newTableau(s *forestSpec, double bool) (*tableau, []test) {
 // other way; unequal is equal with its branches exchanged, and holds for NaN.
 func (t *tableau) rewrite(b *branch, node int) test {
 	switch b.mode {
-	case modeEQ:
-		return test{column: t.column(columnKey{b.feature, b.missing, b.threshold, 0, true}, []float64{b.threshold})}
+	case modeEQ, modeMember:
+		return test{column: t.column(b.feature, b.missing, b.members)}
 	case modeNEQ:
-		key := columnKey{b.feature, false, b.threshold, 0, true}
-		return test{column: t.column(key, []float64{b.threshold}), swap: true}
-	case modeMember:
-		return test{column: t.column(columnKey{b.feature, b.missing, 0, 1 + node, true}, b.members)}
+		return test{column: t.column(b.feature, false, b.members), swap: true}
 	}
 	swap := b.mode == modeGT || b.mode == modeGTE
 	below := b.mode == modeLT || b.mode == modeGTE // the threshold itself does not pass
-	w := test{column: t.column(columnKey{feature: b.feature, low: b.missing != swap}, nil), swap: swap}
+	w := test{column: t.column(b.feature, b.missing != swap, nil), swap: swap}
 	if t.double {
 		t.pending[node] = b.threshold
 		switch {
@@ -135,12 +131,20 @@ func (t *tableau) rewrite(b *branch, node int) test {
 	return w
 }
 
-func (t *tableau) column(key columnKey, members []float64) int {
+// column returns the number of a column, which it adds when there is none of the kind yet.
+func (t *tableau) column(feature int, low bool, members []float64) int {
+	key := columnKey{feature: feature, low: low}
+	if members != nil {
+		members = slices.Clone(members)
+		slices.Sort(members)
+		members = slices.Compact(members)
+		key.set = fmt.Sprint(members)
+	}
 	if i, ok := t.index[key]; ok {
 		return i
 	}
 	t.index[key] = len(t.columns)
-	t.columns = append(t.columns, column{feature: key.feature, low: key.low, members: members})
+	t.columns = append(t.columns, column{feature: feature, low: low, members: members})
 	return len(t.columns) - 1
 }
 

@@ -46,7 +46,7 @@ type branch struct {
 	missing   bool // a missing value takes the true branch
 	feature   int
 	threshold float64
-	members   []float64 // of modeMember
+	members   []float64 // what the feature may equal: one number for modeEQ and modeNEQ
 	yes, no   int
 	weights   []weight // of a leaf
 }
@@ -94,7 +94,8 @@ func parseForest(n *nodeProto, prefix string, targets int) (*forestSpec, error) 
 	if err := s.parseWeights(a, prefix, index); err != nil {
 		return nil, err
 	}
-	return s, s.checkTrees()
+	absorbed := s.mergeEqualities()
+	return s, s.checkTrees(absorbed)
 }
 
 func (s *forestSpec) checkFunctions() error {
@@ -204,6 +205,9 @@ func (s *forestSpec) setTest(b *branch, feature int64, threshold float64) error 
 		return fmt.Errorf("the threshold is not a number")
 	}
 	b.feature, b.threshold = int(feature), threshold
+	if b.mode == modeEQ || b.mode == modeNEQ {
+		b.members = []float64{threshold}
+	}
 	s.width = max(s.width, b.feature+1)
 	return nil
 }
@@ -237,8 +241,30 @@ func (s *forestSpec) parseWeights(a attributes, prefix string, index map[nodeID]
 	return nil
 }
 
+// mergeEqualities turns chains of nodes that compare one feature with one number after another, and that all lead to
+// the same node when equal, into one test of membership. Exporters write the categorical splits of LightGBM so; the
+// chain is the only place where they let nodes share a child. It returns which nodes have been absorbed.
+func (s *forestSpec) mergeEqualities() []bool {
+	absorbed := make([]bool, len(s.nodes))
+	isSet := func(b *branch) bool { return b.mode == modeEQ || b.mode == modeMember }
+	for i := range s.nodes {
+		b := &s.nodes[i]
+		for isSet(b) && b.no != i && !absorbed[b.no] {
+			next := &s.nodes[b.no]
+			if !isSet(next) || next.feature != b.feature || next.missing != b.missing || next.yes != b.yes {
+				break
+			}
+			absorbed[b.no] = true
+			b.mode = modeMember
+			b.members = append(b.members, next.members...)
+			b.no = next.no
+		}
+	}
+	return absorbed
+}
+
 // checkTrees makes sure that every node is reached from its root on exactly one path, so that no walk can be endless.
-func (s *forestSpec) checkTrees() error {
+func (s *forestSpec) checkTrees(absorbed []bool) error {
 	reached := make([]bool, len(s.nodes))
 	var stack []int
 	count := 0
@@ -255,6 +281,11 @@ func (s *forestSpec) checkTrees() error {
 			if b := &s.nodes[i]; b.mode != modeLeaf {
 				stack = append(stack, b.no, b.yes)
 			}
+		}
+	}
+	for i := range reached {
+		if absorbed[i] && !reached[i] {
+			count++
 		}
 	}
 	if count != len(s.nodes) {

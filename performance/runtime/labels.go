@@ -7,7 +7,7 @@ import (
 
 // buildLabelEncoder builds LabelEncoder in all its versions. Version 1 maps between strings and their positions in a
 // list; later versions map keys to values of any two of the types int64, float32, float64 and string.
-func buildLabelEncoder(n *nodeProto) (kernel, error) {
+func buildLabelEncoder(n *nodeProto, version int64) (kernel, error) {
 	a := attributes{n}
 	if classes, ok := a.get("classes_strings"); ok {
 		return positionEncoder(a, classes.strings), nil
@@ -25,13 +25,13 @@ func buildLabelEncoder(n *nodeProto) (kernel, error) {
 	}
 	switch keys.kind {
 	case kindString:
-		return encoderFrom(a, keys.strs, values)
+		return encoderFrom(a, keys.strs, values, false)
 	case kindInt64:
-		return encoderFrom(a, keys.i64, values)
+		return encoderFrom(a, keys.i64, values, false)
 	case kindFloat:
-		return encoderFrom(a, keys.f32, values)
+		return encoderFrom(a, keys.f32, values, version >= 4)
 	case kindDouble:
-		return encoderFrom(a, keys.f64, values)
+		return encoderFrom(a, keys.f64, values, version >= 4)
 	}
 	return nil, unsupported("operator LabelEncoder of domain ai.onnx.ml is not supported for %s", keys.kind.datatype())
 }
@@ -58,20 +58,20 @@ func (a attributes) side(prefix string) (*value, error) {
 	return v, nil
 }
 
-func encoderFrom[K comparable](a attributes, keys []K, values *value) (kernel, error) {
+func encoderFrom[K comparable](a attributes, keys []K, values *value, nan bool) (kernel, error) {
 	absent := a.tensor("default_tensor")
 	if absent != nil && (absent.kind != values.kind || absent.size() != 1) {
 		return nil, fmt.Errorf("default_tensor is not one value of %s", values.kind.datatype())
 	}
 	switch values.kind {
 	case kindString:
-		return encoder(keys, values.strs, fallback(absent, a.str("default_string", "_Unused")))
+		return encoder(keys, nan, values.strs, fallback(absent, a.str("default_string", "_Unused")))
 	case kindInt64:
-		return encoder(keys, values.i64, fallback(absent, a.integer("default_int64", -1)))
+		return encoder(keys, nan, values.i64, fallback(absent, a.integer("default_int64", -1)))
 	case kindFloat:
-		return encoder(keys, values.f32, fallback(absent, a.float("default_float", float32(math.Copysign(0, -1)))))
+		return encoder(keys, nan, values.f32, fallback(absent, a.float("default_float", float32(math.Copysign(0, -1)))))
 	case kindDouble:
-		return encoder(keys, values.f64, fallback(absent, math.Copysign(0, -1)))
+		return encoder(keys, nan, values.f64, fallback(absent, math.Copysign(0, -1)))
 	}
 	return nil, unsupported("operator LabelEncoder of domain ai.onnx.ml is not supported to %s", values.kind.datatype())
 }
@@ -84,15 +84,18 @@ func fallback[T element](t *value, absent T) T {
 	return elements[T](t)[0]
 }
 
-// encoder maps keys to values. The first of equal keys counts; NaN is a key like any other.
-func encoder[K comparable, V element](keys []K, values []V, absent V) (kernel, error) {
+// encoder maps keys to values. The first of equal keys counts. NaN as a key is found from version 4 on, with nan set.
+func encoder[K comparable, V element](keys []K, nan bool, values []V, absent V) (kernel, error) {
 	table := make(map[K]V, len(keys))
-	missing := absent
+	missing := absent // what NaN maps to: as a key of a map, it equals nothing
 	for i := len(keys) - 1; i >= 0; i-- {
-		table[keys[i]] = values[i]
 		if keys[i] != keys[i] {
-			missing = values[i]
+			if nan {
+				missing = values[i]
+			}
+			continue
 		}
+		table[keys[i]] = values[i]
 	}
 	find := func(x K) V {
 		if v, ok := table[x]; ok {

@@ -28,7 +28,7 @@ type Model struct {
 	outputSlots     []int
 	classes         []string
 	steps           []step
-	constants       []*value // by slot; nil for what is computed
+	constants       []*value  // by slot; nil for what is computed
 	frames          sync.Pool // of *frame
 }
 

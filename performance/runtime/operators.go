@@ -79,7 +79,7 @@ func (b *builder) learned(n *nodeProto) (op operator, known bool, err error) {
 	case "Binarizer":
 		k, err = buildBinarizer(n)
 	case "LabelEncoder":
-		k, err = buildLabelEncoder(n)
+		k, err = buildLabelEncoder(n, b.opsets["ai.onnx.ml"])
 	case "OneHotEncoder":
 		k, err = buildOneHotEncoder(n)
 	case "ArrayFeatureExtractor":

@@ -90,8 +90,7 @@ type second int
 const (
 	secondNone       second = iota // there is no other class
 	secondComplement               // the score is a probability
-	secondPositive                 // the score is signed and the positive class won
-	secondNegative                 // the score is signed and the negative class won
+	secondOpposite                 // the score is signed
 )
 
 // spread writes the scores of both classes, of which only one was computed, to out. An out of one score gets that.
@@ -100,17 +99,14 @@ func spread(name string, s float32, how second, out []float32) {
 	switch {
 	case name == "PROBIT":
 		low, high = probit(s), 0
-		how = secondNone
 	case how == secondComplement:
 		low = 1 - s
 	case how == secondNone:
 		low, high = s, 0
 	case name == "LOGISTIC":
 		low, high = logistic(-s), logistic(s)
-	case how == secondPositive:
-		low = -s
 	default:
-		low, high = s, -s
+		low = -s
 	}
 	if len(out) == 1 {
 		out[0] = low

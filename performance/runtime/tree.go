@@ -194,7 +194,7 @@ func (c *classification) finishBinary(row int, scores []float32, seen []bool, ou
 	case len(s.base) == 1:
 		scores[0] += s.base[0]
 	case s.targets == 2:
-		how = secondNegative
+		how = secondOpposite
 	}
 	deciding := scores[0]
 	if both {
@@ -211,12 +211,14 @@ func (c *classification) finishBinary(row int, scores []float32, seen []bool, ou
 	switch {
 	case c.binary && c.positive:
 		how = secondComplement
-	case c.binary && winner == 1:
-		how = secondPositive
 	case c.binary:
-		how = secondNegative
+		how = secondOpposite
 	}
-	c.labels.set(c.label, row, min(winner, c.labels.count()-1))
+	if !c.binary && len(c.labels.strs) == 0 {
+		c.label.i64[row] = int64(winner) // whatever classlabels_int64s says
+	} else {
+		c.labels.set(c.label, row, min(winner, c.labels.count()-1))
+	}
 	if both || (s.targets == 2 && len(s.base) == 2) {
 		copy(out, scores)
 		transform(s.transform, out)
