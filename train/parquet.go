@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,9 @@ func readParquet(ctx context.Context, f io.ReaderAt, size int64, name string, wa
 	}()
 	if size == 0 {
 		return nil, &DataError{File: name, Message: "the file is empty"}
+	}
+	if err := checkFooter(f, size); err != nil {
+		return nil, &DataError{File: name, Message: "not a valid Parquet file", Err: err}
 	}
 	file, err := parquet.OpenFile(f, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
@@ -64,6 +68,23 @@ func readParquet(ctx context.Context, f io.ReaderAt, size int64, name string, wa
 	return t, nil
 }
 
+// checkFooter checks the length of the footer, which ends the file together with a magic word, before the decoder reserves
+// that much memory.
+func checkFooter(f io.ReaderAt, size int64) error {
+	const frame = 12 // the magic word at the front, the length and the magic word at the end
+	if size < frame {
+		return io.ErrUnexpectedEOF
+	}
+	var end [8]byte
+	if _, err := f.ReadAt(end[:], size-int64(len(end))); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the footer: %w", err)
+	}
+	if length := int64(binary.LittleEndian.Uint32(end[:4])); length > size-frame {
+		return fmt.Errorf("the footer of %d bytes does not fit a file of %d", length, size)
+	}
+	return nil
+}
+
 // A parquetColumn reads one flat column of a file.
 type parquetColumn struct {
 	name   string
@@ -80,42 +101,55 @@ func (c parquetColumn) each(ctx context.Context, visit func(row int, v parquet.V
 	row := 0
 	for _, group := range c.file.RowGroups() {
 		pages := group.ColumnChunks()[c.column.Index()].Pages()
-		err := func() error {
-			for {
-				page, err := pages.ReadPage()
-				if errors.Is(err, io.EOF) {
-					return nil
-				}
-				if err != nil {
-					return &DataError{File: c.name, Message: fmt.Sprintf("cannot read column %q", c.column.Name()), Err: err}
-				}
-				values := page.Values()
-				for {
-					if ctx.Err() != nil {
-						return context.Cause(ctx)
-					}
-					n, err := values.ReadValues(buffer)
-					for _, v := range buffer[:n] {
-						if err := visit(row, v); err != nil {
-							return err
-						}
-						row++
-					}
-					if errors.Is(err, io.EOF) {
-						break
-					}
-					if err != nil {
-						return &DataError{File: c.name, Message: fmt.Sprintf("cannot read column %q", c.column.Name()), Err: err}
-					}
-				}
-				parquet.Release(page)
-			}
-		}()
+		err := c.eachOfPages(ctx, pages, buffer, &row, visit)
 		if err = errors.Join(err, pages.Close()); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// eachOfPages calls visit with the values of the pages of one row group, counting rows.
+func (c parquetColumn) eachOfPages(ctx context.Context, pages parquet.Pages, buffer []parquet.Value, row *int,
+	visit func(row int, v parquet.Value) error,
+) error {
+	for {
+		page, err := pages.ReadPage()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return c.unreadable(err)
+		}
+		values := page.Values()
+		for end := false; !end; {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			n, err := values.ReadValues(buffer)
+			end = errors.Is(err, io.EOF)
+			switch {
+			case err != nil && !end:
+				return c.unreadable(err)
+			case n == 0 && !end:
+				return c.unreadable(io.ErrNoProgress)
+			case int64(*row+n) > c.file.NumRows():
+				return c.unreadable(errors.New("it has more values than the file has rows"))
+			}
+			for _, v := range buffer[:n] {
+				if err := visit(*row, v); err != nil {
+					return err
+				}
+				*row++
+			}
+		}
+		parquet.Release(page)
+	}
+}
+
+// unreadable makes an error about the column's bytes.
+func (c parquetColumn) unreadable(cause error) error {
+	return &DataError{File: c.name, Message: fmt.Sprintf("cannot read column %q", c.column.Name()), Err: cause}
 }
 
 // fail makes an error about the column; a row of -1 is the column as a whole.
@@ -137,9 +171,12 @@ func (c parquetColumn) scale() float64 {
 	return 1
 }
 
+// maxReserve bounds the rows that memory is reserved for on the word of the file.
+const maxReserve = 1 << 20
+
 // numbers reads the column as a feature.
 func (c parquetColumn) numbers(ctx context.Context) ([]float32, error) {
-	out := make([]float32, 0, c.file.NumRows())
+	out := make([]float32, 0, min(c.file.NumRows(), maxReserve))
 	scale := c.scale()
 	err := c.each(ctx, func(row int, v parquet.Value) error {
 		x, ok := number(v)

@@ -81,12 +81,22 @@ func TestReadParquet(t *testing.T) {
 	}
 }
 
+// A footer that claims more bytes than the file has must not have them reserved.
+func TestReadParquetChecksTheFooter(t *testing.T) {
+	content := threeParquetRows(t)
+	content[len(content)-5] = 0xff
+	_, err := readParquet(t.Context(), bytes.NewReader(content), int64(len(content)), "d.parquet", Columns{Target: "y"})
+	if err == nil || !strings.Contains(err.Error(), "does not fit a file of") {
+		t.Errorf("error is %v, want one about the footer", err)
+	}
+}
+
 // Corrupt pages are errors of the file, whatever the decoder does with them.
 func FuzzReadParquet(f *testing.F) {
 	whole := threeParquetRows(f)
 	f.Add(whole)
 	f.Add(whole[:len(whole)/2])
-	f.Add([]byte("PAR1PAR1"))
+	f.Add([]byte("PAR1\x00\x00\x00\x00PAR1"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		if len(content) > 1<<16 {
 			return
