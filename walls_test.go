@@ -72,6 +72,7 @@ var thirdParty = []allowance{
 	{[]string{"store"}, "github.com/pressly/goose/v3", true, "numbered migrations with a version table for each room"},
 	{[]string{"store/sqlite"}, "modernc.org/sqlite", true, "SQLite without C"},
 	{[]string{"store/sqlite"}, "golang.org/x/sys", true, "the lock on the data directory"},
+	{[]string{"store/blob"}, "golang.org/x/sys", false, "a disk that is full, by a limit on the size of files"},
 	{[]string{"manifest"}, "github.com/goccy/go-yaml", true, "errors with line and column"},
 	{[]string{"manifest"}, "github.com/santhosh-tekuri/jsonschema/v6", false, "checks the examples against the schema"},
 	{[]string{"train"}, "github.com/parquet-go/parquet-go", true, "reads Parquet"},
