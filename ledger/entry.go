@@ -79,8 +79,8 @@ func (r *record) public() Entry {
 	}
 }
 
-const recordColumns = "id, key, kind, subject, state, payload, result, why, decision, proposed_by, decided_by, error, " +
-	"created_at, updated_at"
+const recordColumns = "id, key, kind, subject, state, payload, result, why, decision, proposed_by, decided_by, " +
+	"error, created_at, updated_at"
 
 // scanRecord reads a row of recordColumns.
 func scanRecord(scan func(...any) error) (record, error) {

@@ -86,7 +86,8 @@ func TestLifeOfAnEntry(t *testing.T) {
 	if entry.State != ledger.StateProposed || string(entry.Payload) != `{"rows":7}` || entry.ProposedBy != "monitor" {
 		t.Errorf("proposed: %+v", entry)
 	}
-	if want := now.UTC().Truncate(time.Microsecond); !entry.CreatedAt.Equal(want) || entry.CreatedAt.Location() != time.UTC {
+	want := now.UTC().Truncate(time.Microsecond)
+	if !entry.CreatedAt.Equal(want) || entry.CreatedAt.Location() != time.UTC {
 		t.Errorf("created at %v, want %v", entry.CreatedAt, want)
 	}
 	move := must(t)
@@ -245,7 +246,8 @@ func TestList(t *testing.T) {
 	l := open(t, memory(t))
 	first, second := propose(t, l, "a"), propose(t, l, "b")
 	must(t)(l.Approve(t.Context(), second.ID, "ada", ""))
-	third, _, err := l.Propose(t.Context(), ledger.Proposal{Key: "c", Kind: ledger.KindRollout, Subject: "other", By: "ada"})
+	rollout := ledger.Proposal{Key: "c", Kind: ledger.KindRollout, Subject: "other", By: "ada"}
+	third, _, err := l.Propose(t.Context(), rollout)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,8 +47,8 @@ func filled(t *testing.T) (*store.DB, *ledger.Ledger, string) {
 }
 
 func TestTamperingIsFoundAndLocated(t *testing.T) {
-	const copyEvent = "INSERT INTO ledger_event SELECT %d, at, what, actor, entry, kind, subject, key, step, why, error, " +
-		"data, prev, hash FROM ledger_event WHERE seq = %d"
+	const copyEvent = "INSERT INTO ledger_event SELECT %d, at, what, actor, entry, kind, subject, key, step, why, " +
+		"error, data, prev, hash FROM ledger_event WHERE seq = %d"
 	for name, test := range map[string]struct {
 		statements []string
 		seq        int64

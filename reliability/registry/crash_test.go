@@ -1,0 +1,119 @@
+package registry_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stoaproject/stoa/reliability/registry"
+	"github.com/stoaproject/stoa/store/blob"
+	"github.com/stoaproject/stoa/store/sqlite"
+)
+
+// crashVariable names, in a child process, the data directory to register in until it is killed.
+const crashVariable = "STOA_TEST_CRASH"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(crashVariable); dir != "" {
+		fmt.Println(registerForEver(context.Background(), dir))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// openDir opens the registry in a data directory.
+func openDir(ctx context.Context, dir string) (*house, error) {
+	db, err := sqlite.Open(ctx, dir, discard())
+	if err != nil {
+		return nil, err
+	}
+	blobs, err := blob.Dir(filepath.Join(dir, "blobs"))
+	if err != nil {
+		return nil, err
+	}
+	return build(ctx, db, blobs)
+}
+
+// registerForEver is the child process: it prints the number of each version that is registered and champion.
+func registerForEver(ctx context.Context, dir string) error {
+	h, err := openDir(ctx, dir)
+	if err != nil {
+		return err
+	}
+	for i := 0; ; i++ {
+		artifact := fmt.Sprintf("model %d %d %s", os.Getpid(), i, strings.Repeat("x", 100_000))
+		v, err := h.Register(ctx, candidate("price", artifact))
+		if err != nil {
+			return err
+		}
+		err = h.MoveAlias(ctx, registry.Move{
+			Model: "price", Alias: "champion", Version: v.Number, By: "approver of price",
+		})
+		if err != nil {
+			return err
+		}
+		fmt.Println(v.Number)
+	}
+}
+
+// TestKilledProcess kills a registering process at random moments. What it said was registered is, and nothing is
+// broken.
+func TestKilledProcess(t *testing.T) {
+	dir := t.TempDir()
+	for range 6 {
+		last := runUntilKilled(t, dir, 1+rand.IntN(10))
+		h, err := openDir(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.sound(t)
+		aliases, err := h.Aliases(t.Context(), "price")
+		if err != nil || aliases["champion"] < last || aliases["champion"] != aliases["previous"]+1 && last > 1 {
+			t.Errorf("version %d was champion; aliases %v, %v", last, aliases, err)
+		}
+		if _, err := h.Sweep(t.Context(), nil); err != nil {
+			t.Error(err)
+		}
+		h.sound(t)
+		if err := h.db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// runUntilKilled runs the child until it has printed so many lines, kills it, and gives the last number it printed.
+func runUntilKilled(t *testing.T, dir string, lines int) int {
+	t.Helper()
+	child := exec.CommandContext(t.Context(), os.Args[0])
+	child.Env = append(os.Environ(), crashVariable+"="+dir)
+	output, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	last, seen := 0, 0
+	printed := bufio.NewScanner(output)
+	for printed.Scan() {
+		if _, err := fmt.Sscan(printed.Text(), &last); err != nil {
+			t.Errorf("the child says %q", printed.Text())
+			break
+		}
+		if seen++; seen == lines {
+			if err := child.Process.Kill(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if err := child.Wait(); err == nil {
+		t.Error("the child ended by itself")
+	}
+	return last
+}
