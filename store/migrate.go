@@ -27,10 +27,23 @@ func (db *DB) Migrate(ctx context.Context, room string, fsys fs.FS) error {
 	case <-db.turn:
 	}
 	defer func() { db.turn <- struct{}{} }()
-	if err := db.migrate(ctx, room, fsys); err != nil {
+	if err := db.relaxed(ctx, func() error { return db.migrate(ctx, room, fsys) }); err != nil {
 		return fmt.Errorf("store: migrate %s: %w", room, db.classify(err))
 	}
 	return nil
+}
+
+// relaxed runs fn with commits that do not wait for the disk. A migration that a power failure takes back is applied
+// again at the next start, and the first write that waits, without which the new tables hold nothing, makes it durable.
+func (db *DB) relaxed(ctx context.Context, fn func() error) (err error) {
+	if db.engine.Relax == nil {
+		return fn()
+	}
+	if err := db.engine.Relax(ctx, true); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.engine.Relax(context.WithoutCancel(ctx), false)) }()
+	return fn()
 }
 
 func (db *DB) migrate(ctx context.Context, room string, fsys fs.FS) error {

@@ -32,7 +32,12 @@ type Engine struct {
 	Writer   *sql.DB           // pool of exactly one connection; a commit on it is durable
 	Reader   *sql.DB           // pool for reading; may be the same as Writer
 	Classify func(error) error // wraps an error of the engine with the error of this package that it means
-	Release  func() error      // releases what the driver holds besides the pools, after they are closed; may be nil
+
+	// Relax lets commits on Writer return before they are on the disk, and with false has them wait again. They must
+	// stay in order: the next commit that waits makes those before it durable too. Nil when commits always wait.
+	Relax func(ctx context.Context, on bool) error
+
+	Release func() error // releases what the driver holds besides the pools, after they are closed; may be nil
 }
 
 // A DB is a database with one writer and many readers. It is safe for concurrent use.

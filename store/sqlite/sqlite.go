@@ -87,7 +87,19 @@ func openPools(ctx context.Context, engine *store.Engine, path string) error {
 		return errors.Join(err, writer.Close())
 	}
 	engine.Writer, engine.Reader = writer, reader
+	engine.Relax = func(ctx context.Context, on bool) error { return relax(ctx, writer, on) }
 	return nil
+}
+
+// relax sets how the writer's one connection commits. With NORMAL the write-ahead log is written and not synced, and
+// the sync of a later FULL commit covers what was written before.
+func relax(ctx context.Context, writer *sql.DB, on bool) error {
+	statement := "PRAGMA synchronous = FULL"
+	if on {
+		statement = "PRAGMA synchronous = NORMAL"
+	}
+	_, err := writer.ExecContext(ctx, statement)
+	return err
 }
 
 // openPool opens a pool of at most n connections, which are kept, and reads the file once.

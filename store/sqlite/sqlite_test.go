@@ -321,6 +321,24 @@ func TestReadersSeeASnapshotWhileTheWriterWrites(t *testing.T) {
 	}
 }
 
+func TestWritesWaitForTheDiskAfterMigrating(t *testing.T) {
+	db := open(t, t.TempDir())
+	good, bad := "-- +goose Up\nCREATE TABLE item (id BIGINT);\n", "-- +goose Up\nCREATE TABLE;\n"
+	for name, script := range map[string]string{"good": good, "bad": bad} {
+		err := db.Migrate(t.Context(), name, fstest.MapFS{"1_a.sql": &fstest.MapFile{Data: []byte(script)}})
+		if (err == nil) != (name == "good") {
+			t.Errorf("%s: error %v", name, err)
+		}
+		var level int
+		err = db.Write(t.Context(), func(tx *store.Tx) error {
+			return tx.QueryRow(t.Context(), "PRAGMA synchronous").Scan(&level)
+		})
+		if err != nil || level != 2 {
+			t.Errorf("%s: synchronous is %d, want 2 (FULL), %v", name, level, err)
+		}
+	}
+}
+
 // rooms stands for the migrations of the house: six rooms of three tables each.
 func rooms() map[string]fstest.MapFS {
 	all := map[string]fstest.MapFS{}
