@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -37,6 +36,7 @@ type AccessLog struct {
 	config AccessLogConfig
 
 	mu      sync.Mutex
+	clock   clock
 	waiting []byte // lines to write
 	spare   []byte // emptied buffer, to take the next lines while others are written
 	lines   int    // in waiting
@@ -85,7 +85,7 @@ func (l *AccessLog) After(call *stoa.Call, outcome *stoa.Outcome) {
 	l.mu.Lock()
 	before := len(l.waiting)
 	if !l.closed {
-		l.waiting = appendLine(l.waiting, l.config.JSON, now, level, call, outcome)
+		l.waiting = l.appendLine(l.waiting, now, level, call, outcome)
 	}
 	if l.closed || len(l.waiting) > l.config.Queue {
 		l.waiting = l.waiting[:before]
@@ -168,13 +168,13 @@ func (l *AccessLog) write() {
 	}
 }
 
-// appendLine appends the line of a call to b.
-func appendLine(
-	b []byte, json bool, now time.Time, level slog.Level, call *stoa.Call, outcome *stoa.Outcome,
+// appendLine appends the line of a call to b. The caller holds l.mu.
+func (l *AccessLog) appendLine(
+	b []byte, now time.Time, level slog.Level, call *stoa.Call, outcome *stoa.Outcome,
 ) []byte {
-	e := encoder{buf: b, json: json}
+	e := encoder{buf: b, json: l.config.JSON}
 	e.begin()
-	e.time("time", now)
+	e.time("time", now, &l.clock)
 	e.plain("level", level.String())
 	e.plain("msg", "request")
 	e.text("request_id", call.ID)
@@ -198,7 +198,7 @@ func appendLine(
 	e.number("rows", int64(call.Rows))
 	e.millis("latency_ms", outcome.Latency)
 	if outcome.Err != nil && level >= slog.LevelError {
-		e.text("error", strings.ToValidUTF8(outcome.Err.Error(), "\uFFFD"))
+		e.text("error", outcome.Err.Error())
 	}
 	return e.end()
 }

@@ -85,18 +85,48 @@ func (e *encoder) number(key string, n int64) {
 // millis appends a duration in milliseconds, to the microsecond.
 func (e *encoder) millis(key string, d time.Duration) {
 	e.key(key)
-	e.buf = strconv.AppendFloat(e.buf, float64(d.Microseconds())/1000, 'f', 3, 64)
+	micros := max(0, d.Microseconds())
+	e.buf = strconv.AppendInt(e.buf, micros/1000, 10)
+	e.buf = append(e.buf, '.')
+	e.buf = appendDigits(e.buf, int(micros%1000), 100)
 }
 
-func (e *encoder) time(key string, t time.Time) {
+// time appends a time to the microsecond, in UTC.
+func (e *encoder) time(key string, t time.Time, clock *clock) {
 	e.key(key)
 	if e.json {
 		e.buf = append(e.buf, '"')
 	}
-	e.buf = t.AppendFormat(e.buf, "2006-01-02T15:04:05.000000Z07:00")
+	e.buf = append(e.buf, clock.seconds(t)...)
+	e.buf = append(e.buf, '.')
+	e.buf = appendDigits(e.buf, t.Nanosecond()/1000, 100_000)
+	e.buf = append(e.buf, 'Z')
 	if e.json {
 		e.buf = append(e.buf, '"')
 	}
+}
+
+// appendDigits appends n with leading zeros; highest is the value of the first digit.
+func appendDigits(b []byte, n, highest int) []byte {
+	for ; highest > 0; highest /= 10 {
+		b = append(b, byte('0'+n/highest%10))
+	}
+	return b
+}
+
+// A clock keeps the text of the second it was last asked for: lines come many to the second.
+type clock struct {
+	unix int64
+	text []byte
+}
+
+// seconds returns the text of t without its fraction, valid until the next call.
+func (c *clock) seconds(t time.Time) []byte {
+	if unix := t.Unix(); len(c.text) == 0 || unix != c.unix {
+		c.unix = unix
+		c.text = t.UTC().AppendFormat(c.text[:0], "2006-01-02T15:04:05")
+	}
+	return c.text
 }
 
 // needsQuotes reports whether a value of a key=value pair must be quoted to be read back.
