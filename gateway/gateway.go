@@ -14,8 +14,8 @@
 // other. The observers run when the reply is complete but before its last byte leaves: whoever holds an answer can rely
 // on its being recorded, and may send the label at once.
 //
-// Every route asks for a key, and every error is {"error": message, "reason": one of the closed set, "hint": …} with the
-// status that [Status] gives. Paths are compared as bytes: a path with an escape that changes its meaning is not found.
+// Every route asks for a key, and every error is {"error": message, "reason": one of the closed set, "hint": …} with
+// the status that [Status] gives. Paths are compared as bytes: one with an escape that changes its meaning is not found.
 //
 // The body and the reply are written into pooled buffers. The call and its tensors are not pooled, because a target
 // that was given up on may still be reading them; they are one allocation and a few for the tensors.
@@ -220,6 +220,9 @@ func (g *Gateway) describe(w http.ResponseWriter, at route) {
 		}
 	}
 	if err != nil {
+		if r := refusalOf(nil, err); r.Reason == stoa.ReasonInternal {
+			g.Logger.Error("request failed", "endpoint", at.endpoint, "version", at.version, "error", err)
+		}
 		WriteError(w, err)
 		return
 	}

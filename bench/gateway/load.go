@@ -20,8 +20,8 @@ type endpoint struct {
 	pid            int
 }
 
-// load sends n requests over a number of connections and returns how long each took. Any status but 200 is an error, and
-// so is an answer that came from a fallback: it would not be the work that is to be measured.
+// load sends n requests over a number of connections and returns how long each took. Any status but 200 is an error,
+// and so is an answer that came from a fallback: it would not be the work that is to be measured.
 func load(e endpoint, conns, n int) ([]time.Duration, error) {
 	u, err := url.Parse(e.url)
 	if err != nil {

@@ -2,8 +2,8 @@
 //
 // It starts (a) a bare httputil.ReverseProxy, in a process of its own, in front of an empty handler in another, and (b)
 // stoa up with a model of 100 trees that stoa train made, with everything on: keys, metrics, counters, logs. It sends
-// both the same one-row request over the same number of kept-alive HTTP/1.1 connections from the same load generator, in
-// turns, and reads from /proc what CPU time each of the two processes took. The CPU of the load generator and of the
+// both the same one-row request over the same number of kept-alive HTTP/1.1 connections from the same load generator,
+// in turns, and reads from /proc what CPU time each of the two processes took. The CPU of the load generator and of the
 // handler behind the proxy count for neither. The proxy keeps enough idle connections to never dial anew, which the
 // default transport would not.
 //
@@ -204,7 +204,8 @@ func compare(o options, res *result, house, proxy endpoint) error {
 }
 
 func report(r result) {
-	fmt.Printf("\n%d requests to each, over %d connections, on %d × %s, %s\n\n", r.Requests, r.Connections, r.CPUs, r.Machine, r.Go)
+	fmt.Printf("\n%d requests to each, over %d connections, on %d × %s, %s\n\n",
+		r.Requests, r.Connections, r.CPUs, r.Machine, r.Go)
 	fmt.Printf("%-14s %14s %12s %10s %10s %10s\n", "", "CPU/request", "requests/s", "p50", "p99", "RSS")
 	for _, s := range []struct {
 		name string

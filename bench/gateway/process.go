@@ -237,7 +237,8 @@ func startStoa(o options, scratch string) (*server, string, error) {
 	if err != nil {
 		return s, "", err
 	}
-	err = command(o.stoa, "models", "register", o.model, model, "--promote", "--why", "benchmark", "--url", s.url, "--data", data)
+	err = command(o.stoa, "models", "register", o.model, model, "--promote", "--why", "benchmark",
+		"--url", s.url, "--data", data)
 	return s, strings.TrimSpace(string(key)), err
 }
 

@@ -52,7 +52,8 @@ func (r *Rule) Infer(_ context.Context, call *stoa.Call) (*stoa.Answer, error) {
 	width := size / max(call.Rows, 1)
 	if width*call.Rows != size || call.Rows > 0 && (column < 0 || column >= width) {
 		return nil, &stoa.Refusal{
-			Reason: stoa.ReasonBadShape, Message: fmt.Sprintf("the input %q has %d elements, which do not hold column %d of %d rows",
+			Reason: stoa.ReasonBadShape,
+			Message: fmt.Sprintf("the input %q has %d elements, which do not hold column %d of %d rows",
 				t.Name, size, column, call.Rows),
 		}
 	}

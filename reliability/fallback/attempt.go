@@ -211,8 +211,8 @@ func (a *attemptContext) Err() error {
 	return nil
 }
 
-// Value returns the call's value for the key. It asks the real context when there is one, so that a context derived from
-// this one finds it and need not start a goroutine.
+// Value returns the call's value for the key. It asks the real context when there is one, so that a context derived
+// from this one finds it and need not start a goroutine.
 func (a *attemptContext) Value(key any) any {
 	a.mu.Lock()
 	from := a.parent

@@ -12,13 +12,13 @@ import (
 // A candidate is a [Candidate] with its health.
 type candidate struct {
 	Candidate
-	health *health
-	limit  int64 // abandoned attempts that it may hold
+	breaker *breaker
+	health  *health
+	limit   int64 // abandoned attempts that it may hold
 }
 
-// health is what is known of a candidate. It outlives the policy when another inherits it.
+// health is what is known of a candidate beside its breaker. It outlives the policy when another inherits it.
 type health struct {
-	breaker   *breaker
 	broken    atomic.Pointer[injected]
 	abandoned atomic.Int64
 }
@@ -31,14 +31,18 @@ func (p *Policy) newCandidate(def Candidate, before *Policy) *candidate {
 	if def.Timeout == 0 {
 		def.Timeout = p.rules.Timeout
 	}
-	c := &candidate{Candidate: def, limit: int64(p.rules.Abandoned)}
-	if before != nil {
-		if old := before.find(def.Name); old != nil && old.health.breaker.set == p.rules.Breaker {
-			c.health = old.health
-			return c
+	c := &candidate{
+		Candidate: def, breaker: newBreaker(p.rules.Breaker), health: new(health), limit: int64(p.rules.Abandoned),
+	}
+	if before == nil {
+		return c
+	}
+	if old := before.find(def.Name); old != nil {
+		c.health = old.health
+		if old.breaker.set == c.breaker.set {
+			c.breaker = old.breaker
 		}
 	}
-	c.health = &health{breaker: newBreaker(p.rules.Breaker)}
 	return c
 }
 
@@ -47,14 +51,14 @@ func (c *candidate) admit(p *Policy) (pass, bool) {
 	if c.health.abandoned.Load() >= c.limit {
 		return pass{}, false
 	}
-	pass, ok, changed := c.health.breaker.admit(time.Now)
+	pass, ok, changed := c.breaker.admit(time.Now)
 	c.report(p, changed, "")
 	return pass, ok
 }
 
 // record hands back a pass.
 func (c *candidate) record(p *Policy, pass pass, v verdict, why stoa.Reason) {
-	c.report(p, c.health.breaker.record(pass, v, time.Now), why)
+	c.report(p, c.breaker.record(pass, v, time.Now), why)
 }
 
 func (c *candidate) report(p *Policy, changed State, why stoa.Reason) {
@@ -85,7 +89,7 @@ func (p *Policy) States() []CandidateState {
 	states := make([]CandidateState, 0, len(p.candidates))
 	for _, c := range p.candidates {
 		s := CandidateState{Name: c.Name, Weight: c.Weight, Abandoned: int(c.health.abandoned.Load())}
-		s.Breaker, s.Attempts, s.Failures = c.health.breaker.look()
+		s.Breaker, s.Attempts, s.Failures = c.breaker.look()
 		s.Full = int64(s.Abandoned) >= c.limit
 		if broken := c.health.broken.Load(); broken != nil {
 			s.Broken = broken.reason
@@ -181,8 +185,8 @@ func fill[T comparable](field *T, def T) {
 	}
 }
 
-// spread maps an id evenly onto 0 … n-1: FNV-1a over the name and the id, then the finaliser of MurmurHash3, because the
-// upper bits of FNV differ little between ids that differ in their last letters.
+// spread maps an id evenly onto 0 … n-1: FNV-1a over the name and the id, then the finaliser of MurmurHash3, because
+// the upper bits of FNV differ little between ids that differ in their last letters.
 func spread(name, id string, n int) int {
 	const offset, prime = 14695981039346656037, 1099511628211
 	h := uint64(offset)

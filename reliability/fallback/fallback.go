@@ -5,8 +5,8 @@
 //  1. picks the first candidate by weight, from a hash of the prediction's id, so that the same prediction always goes
 //     to the same candidate, and the others follow in their order;
 //  2. passes over a candidate whose circuit breaker is open, or that holds too many attempts that were given up on;
-//  3. makes an attempt within the timeout; when it fails by the candidate's fault and a retry may help, tries again after
-//     a backoff, up to the limit of retries and within the retry budget;
+//  3. makes an attempt within the timeout; when it fails by the candidate's fault and a retry may help, tries again
+//     after a backoff, up to the limit of retries and within the retry budget;
 //  4. goes to the next candidate, and marks its answer with the reason why the first did not answer;
 //  5. ends with one answer or one error. A client's fault and a cancelled call end it at once, at any step.
 //
@@ -26,10 +26,10 @@
 // # Breaker
 //
 // The breaker looks at the last [Breaker.Window] attempts. When so many have failed that a full window could not be
-// below [Breaker.FailureRate], it opens for [Breaker.OpenFor]. Then it is half open: one attempt goes first, and after it
-// a share of the calls that grows with every success, to all of them after [Breaker.Ramp], so that a candidate that is
-// warming up is not struck by the whole load at once. There it closes; should the share of failures reach the rate before,
-// it opens again.
+// below [Breaker.FailureRate], it opens for [Breaker.OpenFor]. Then it is half open: one attempt goes first, and after
+// it a share of the calls that grows with every success, to all of them after [Breaker.Ramp], so that a candidate that
+// is warming up is not struck by the whole load at once. There it closes; should the share of failures reach the rate
+// before, it opens again.
 package fallback
 
 import (
@@ -92,8 +92,8 @@ type Config struct {
 	Candidates []Candidate
 	Rules      Rules
 
-	// Inherit is the policy that this one takes the place of, if any: candidates of the same name keep their breaker, the
-	// faults injected into them and their count of abandoned attempts.
+	// Inherit is the policy that this one takes the place of, if any: candidates of the same name keep the faults
+	// injected into them, their count of abandoned attempts and, unless its settings have changed, their breaker.
 	Inherit *Policy
 
 	// Rand returns a number in [0, 1) for the jitter; default is math/rand.
@@ -149,7 +149,8 @@ func New(c Config) (*Policy, error) {
 		return nil, err
 	}
 	p := &Policy{
-		name: c.Name, rules: rules, budget: newBudget(rules.RetryBudget), workers: newWorkers(), rand: c.Rand, observe: c.Observe,
+		name: c.Name, rules: rules, budget: newBudget(rules.RetryBudget), workers: newWorkers(),
+		rand: c.Rand, observe: c.Observe,
 	}
 	if p.rand == nil {
 		p.rand = rand.Float64
@@ -213,7 +214,7 @@ func (p *Policy) fallBack(ctx context.Context, call *stoa.Call, first int, why *
 		}
 		failures = append(failures, fmt.Errorf("%s: %w", c.Name, failure))
 	}
-	if len(failures) == 1 {
+	if len(failures) == 1 || absent[why.Reason] {
 		return nil, why
 	}
 	return nil, &stoa.Refusal{

@@ -339,7 +339,7 @@ func TestAPrimaryCandidateDoesNotStandIn(t *testing.T) {
 func TestNoCandidateTellsWhyEachFailed(t *testing.T) {
 	var count atomic.Int64
 	p := policy(t, Config{Candidates: []Candidate{
-		{Name: "a", Target: failing(stoa.ReasonNoVersion, &count)}, {Name: "b", Target: failing(stoa.ReasonTargetError, &count)},
+		{Name: "a", Target: failing(stoa.ReasonInternal, &count)}, {Name: "b", Target: failing(stoa.ReasonInvalid, &count)},
 	}})
 	_, err := p.Infer(t.Context(), &stoa.Call{})
 	if reason(err) != stoa.ReasonNoCandidate || count.Load() != 2 {
@@ -349,6 +349,70 @@ func TestNoCandidateTellsWhyEachFailed(t *testing.T) {
 	if errors.As(err, &r); r.RetryAfter == 0 || r.Err == nil {
 		t.Errorf("got %+v", r)
 	}
+}
+
+func TestAnEndpointWithoutAVersionSaysSo(t *testing.T) {
+	var count atomic.Int64
+	p := policy(t, Config{Candidates: []Candidate{
+		{Name: "a", Target: failing(stoa.ReasonNoVersion, &count)},
+		{Name: "b", Target: failing(stoa.ReasonUnknownVersion, &count)},
+	}})
+	if _, err := p.Infer(t.Context(), &stoa.Call{}); reason(err) != stoa.ReasonNoVersion || count.Load() != 2 {
+		t.Errorf("got %v after %d attempts", err, count.Load())
+	}
+}
+
+func TestANewPolicyInheritsWhatIsKnown(t *testing.T) {
+	var count atomic.Int64
+	bad := Candidate{Name: "bad", Target: failing(stoa.ReasonTargetError, &count), Timeout: -1}
+	p := policy(t, Config{Candidates: []Candidate{bad}, Rules: Rules{Breaker: Breaker{Window: 1}}})
+	_, _ = p.Infer(t.Context(), &stoa.Call{})
+	if _, err := p.Break("bad", stoa.ReasonTimeout); err != nil {
+		t.Fatal(err)
+	}
+	for window, want := range map[int]State{1: Open, 2: Closed} {
+		heir := policy(t, Config{Candidates: []Candidate{bad}, Rules: Rules{Breaker: Breaker{Window: window}}, Inherit: p})
+		if s := heir.States()[0]; s.Breaker != want || s.Broken != stoa.ReasonTimeout {
+			t.Errorf("window %d: %+v", window, s)
+		}
+	}
+}
+
+// A target that derives contexts of its own from the attempt's sees its deadline, its values and its end.
+func TestTheContextOfAnAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type key struct{}
+		var kept context.Context
+		target := targetFunc(func(ctx context.Context, call *stoa.Call) (*stoa.Answer, error) {
+			kept = ctx
+			if at, ok := ctx.Deadline(); !ok || time.Until(at) != time.Second || ctx.Err() != nil || ctx.Value(key{}) != "v" {
+				t.Errorf("deadline %v, error %v, value %v", at, ctx.Err(), ctx.Value(key{}))
+			}
+			if call.ID == "lazy" {
+				return &stoa.Answer{}, nil
+			}
+			own, cancel := context.WithCancel(ctx)
+			defer cancel()
+			<-own.Done()
+			return nil, own.Err()
+		})
+		p := policy(t, Config{Candidates: []Candidate{{Name: "a", Target: target}}})
+		ctx := context.WithValue(t.Context(), key{}, "v")
+		if _, err := p.Infer(ctx, &stoa.Call{ID: "lazy"}); err != nil {
+			t.Error(err)
+		}
+		if <-kept.Done(); kept.Err() == nil {
+			t.Error("the context of an attempt outlives it")
+		}
+		start := time.Now()
+		if _, err := p.Infer(ctx, &stoa.Call{}); reason(err) != stoa.ReasonTimeout || time.Since(start) != time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		synctest.Wait()
+		if !errors.Is(kept.Err(), context.DeadlineExceeded) {
+			t.Errorf("got %v", kept.Err())
+		}
+	})
 }
 
 func TestNewRefuses(t *testing.T) {
@@ -384,7 +448,7 @@ func TestSharesProperty(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer p.Close()
-		const n = 20000
+		const n = 4000
 		got := make([]int, len(weights))
 		for i := range n {
 			id := fmt.Sprintf("7f0c-%016x", i)

@@ -40,6 +40,12 @@ var Faults = map[stoa.Reason]Fault{
 	stoa.ReasonNoCandidate:      {Next: true},
 }
 
+// absent are the reasons of a first candidate that tell a client more than that no other could answer either: nothing
+// has failed, there is just nothing yet.
+var absent = map[stoa.Reason]bool{
+	stoa.ReasonNoVersion: true, stoa.ReasonUnknownModel: true, stoa.ReasonUnknownVersion: true,
+}
+
 // classify turns the error of an attempt into a refusal with a reason. The attempt's own deadline is a timeout of the
 // candidate; the call's own end is the call's.
 func classify(ctx context.Context, err error) *stoa.Refusal {
