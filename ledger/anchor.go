@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/stoaproject/stoa"
 	"github.com/stoaproject/stoa/store"
 )
 
@@ -40,7 +41,7 @@ func openAnchor(ctx context.Context, db *store.DB, logger *slog.Logger, path str
 	}
 	if trouble != "" {
 		logger.ErrorContext(ctx, "the ledger does not fit its anchor: it may have been tampered with, or restored "+
-			"without its anchor; verify it", "anchor", path, "trouble", trouble)
+			"without its anchor; verify it, and reanchor it if you know why", "anchor", path, "trouble", trouble)
 		return a, nil
 	}
 	if err := writeHead(path, last); err != nil {
@@ -59,6 +60,25 @@ func (a *anchor) advance(to head) {
 	if err := writeHead(a.path, to); err != nil {
 		a.logger.Warn("the ledger's anchor lags behind", "anchor", a.path, "seq", to.Seq, "error", err)
 	}
+}
+
+// Reanchor accepts the chain as it is in place of what the anchor says, for somebody who knows why they differ: mostly
+// because an older database was restored on purpose. What the anchor said is kept in a note, so that the chain tells of
+// it. Without [WithAnchor] the error is a *[stoa.Refusal] (conflict), as it is when the anchor and the chain agree.
+func (l *Ledger) Reanchor(ctx context.Context, by, why string) error {
+	return l.db.Write(ctx, func(tx *store.Tx) error {
+		if l.anchor == nil || l.anchor.intact {
+			return &stoa.Refusal{Reason: stoa.ReasonConflict, Message: "the ledger has no anchor that it differs from"}
+		}
+		said, err := os.ReadFile(l.anchor.path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("ledger: read the anchor: %w", err)
+		}
+		tx.OnCommit(func() { l.anchor.intact = true }) // before the note's own hook writes the file
+		return l.Note(ctx, tx, Act{
+			Actor: by, What: "ledger.reanchor", Subject: "ledger", Why: why, Data: map[string]string{"said": string(said)},
+		})
+	})
 }
 
 // checkAnchor says what is wrong between the file and the chain, or "".

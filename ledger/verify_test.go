@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/stoaproject/stoa"
 	"github.com/stoaproject/stoa/ledger"
 	"github.com/stoaproject/stoa/store"
 	"github.com/stoaproject/stoa/store/sqlite"
@@ -144,6 +145,49 @@ func TestAnchorFile(t *testing.T) {
 	if report, err := open(t, db, ledger.WithAnchor(path)).Verify(t.Context()); err != nil || len(report.Broken) != 1 {
 		t.Errorf("without its file: %+v, %v", report, err)
 	}
+}
+
+func TestReanchor(t *testing.T) {
+	db, l, path := filled(t)
+	if err := l.Reanchor(t.Context(), "ada", "for fun"); reason(err) != stoa.ReasonConflict {
+		t.Errorf("an intact anchor is given up: %v", err)
+	}
+	const said = `{"seq":99,"hash":"x"}`
+	if err := os.WriteFile(path, []byte(said), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	restored := open(t, db, ledger.WithAnchor(path))
+	if err := restored.Reanchor(t.Context(), "ada", "restored the backup of Monday"); err != nil {
+		t.Fatal(err)
+	}
+	sound(t, restored)
+	propose(t, restored, "after")
+	sound(t, open(t, db, ledger.WithAnchor(path)))
+	events, err := restored.Events(t.Context(), 8, 1)
+	if err != nil || len(events) != 1 || !strings.Contains(string(events[0].Data), "99") {
+		t.Errorf("the note is %+v, %v", events, err)
+	}
+}
+
+func TestWritingGoesOnWithoutTheAnchor(t *testing.T) {
+	db := memory(t)
+	dir := filepath.Join(t.TempDir(), "gone")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l := open(t, db, ledger.WithAnchor(filepath.Join(dir, ledger.AnchorFile)))
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	propose(t, l, "a")
+	if report, err := l.Verify(t.Context()); err != nil || len(report.Broken) != 1 {
+		t.Errorf("the missing anchor is not reported: %+v, %v", report, err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	propose(t, l, "b")
+	sound(t, l)
 }
 
 // act does one random thing to the ledger; refusals are fine.
