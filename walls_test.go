@@ -77,7 +77,6 @@ var thirdParty = []allowance{
 	{[]string{"manifest"}, "github.com/santhosh-tekuri/jsonschema/v6", false, "checks the examples against the schema"},
 	{[]string{"train"}, "github.com/parquet-go/parquet-go", true, "reads Parquet"},
 	{[]string{"operations/telemetry"}, "github.com/prometheus/client_golang", true, "the metrics format and its registry"},
-	{[]string{"operations/telemetry"}, "github.com/prometheus/client_model", false, "reads a metric back"},
 	{[]string{"operations/monitor", "operations/delivery"}, "gonum.org/v1/gonum", true, "distribution functions"},
 	{[]string{"cli"}, "github.com/spf13/cobra", true, "commands, flags, completion"},
 	{[]string{"cli", "examples/..."}, "github.com/vbauerster/mpb/v8", true, "progress bars"},
