@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/stoaproject/stoa"
 )
@@ -46,7 +47,10 @@ func (m *Monitor) Label(ctx context.Context, labels []Label, by string) (Report,
 	}
 	var report Report
 	err := m.flush(ctx, func(ctx context.Context, w *work) error {
-		j := w.newJoiner(labels, by)
+		j, err := w.newJoiner(ctx, labels, by)
+		if err != nil {
+			return err
+		}
 		report = Report{}
 		for _, label := range labels {
 			rejected, err := j.join(ctx, label)
@@ -76,10 +80,20 @@ type joiner struct {
 	by      string
 	at      int64
 	wanted  map[string]bool       // ids of all labels
+	truths  map[line][]truth      // labels that rows of these ids have already
 	found   map[string][]*waiting // predictions of these ids, oldest first
 	read    map[int64]bool        // segments that are in found
 	touched map[int64]int64       // rows joined in each segment
 }
+
+// A line is one row of the prediction with an id; a truth is a label of it.
+type (
+	line struct {
+		id  string
+		row int
+	}
+	truth struct{ model, value string }
+)
 
 // A waiting is a stored prediction with one of the ids wanted.
 type waiting struct {
@@ -88,27 +102,60 @@ type waiting struct {
 	segment int64
 }
 
-func (w *work) newJoiner(labels []Label, by string) *joiner {
+func (w *work) newJoiner(ctx context.Context, labels []Label, by string) (*joiner, error) {
 	j := &joiner{
-		work: w, by: by, at: w.m.config.Now().UnixMicro(), wanted: make(map[string]bool),
+		work: w, by: by, at: w.m.config.Now().UnixMicro(), wanted: make(map[string]bool), truths: make(map[line][]truth),
 		found: make(map[string][]*waiting), read: make(map[int64]bool), touched: make(map[int64]int64),
 	}
 	for _, label := range labels {
 		j.wanted[label.ID] = true
 	}
-	return j
+	slots := make([]any, 0, len(j.wanted))
+	for id := range j.wanted {
+		slots = append(slots, slot(id))
+	}
+	for some := range slices.Chunk(slots, 200) {
+		if err := j.readTruths(ctx, some); err != nil {
+			return nil, fmt.Errorf("look for earlier labels: %w", err)
+		}
+	}
+	return j, nil
+}
+
+// readTruths finds the labels that predictions in some slots have.
+func (j *joiner) readTruths(ctx context.Context, slots []any) error {
+	rows, err := j.tx.Query(ctx, `SELECT id, line, series, truth FROM monitor_judgements
+		WHERE slot IN (`+strings.Repeat("?, ", len(slots)-1)+`?)`, slots...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var (
+			l      line
+			number int64
+			value  string
+		)
+		if err := rows.Scan(&l.id, &l.row, &number, &value); err != nil {
+			return err
+		}
+		if s, ok := j.name(number); ok && j.wanted[l.id] {
+			j.truths[l] = append(j.truths[l], truth{s.Model, value})
+		}
+	}
+	return rows.Err()
 }
 
 // join makes the judgements of one label, or says why there are none.
 func (j *joiner) join(ctx context.Context, label Label) (*Rejection, error) {
-	truth, judged, err := j.truth(ctx, label)
-	if err != nil {
-		return nil, err
-	}
-	if judged {
+	at := line{label.ID, label.Row}
+	for _, known := range j.truths[at] {
+		if label.Model != "" && label.Model != known.model {
+			continue
+		}
 		message := "the row has this label already"
-		if truth != label.Value {
-			message = fmt.Sprintf("the row has the label %q already, which stands", truth)
+		if known.value != label.Value {
+			message = fmt.Sprintf("the row has the label %q already, which stands", known.value)
 		}
 		return &Rejection{Label: label, Reason: stoa.ReasonDuplicateLabel, Message: message}, nil
 	}
@@ -126,9 +173,8 @@ func (j *joiner) join(ctx context.Context, label Label) (*Rejection, error) {
 			continue
 		}
 		roles = append(roles, p.series)
-		if err := j.judge(ctx, p.number, label.Label, p.decisions[label.Row], p.at, j.by, j.at); err != nil {
-			return nil, err
-		}
+		j.judge(p.number, label.Label, p.decisions[label.Row], p.at, j.by, j.at)
+		j.truths[at] = append(j.truths[at], truth{p.series.Model, label.Value})
 		j.touched[p.segment]++
 		joined = true
 	}
@@ -141,26 +187,6 @@ func (j *joiner) join(ctx context.Context, label Label) (*Rejection, error) {
 		message = fmt.Sprintf("the prediction has no row %d of this model that waits for a label", label.Row)
 	}
 	return &Rejection{Label: label, Reason: stoa.ReasonUnknownLabel, Message: message}, nil
-}
-
-// truth returns the label that a row already has.
-func (j *joiner) truth(ctx context.Context, label Label) (truth string, judged bool, err error) {
-	rows, err := j.tx.Query(ctx, `SELECT series, truth FROM monitor_judgements WHERE slot = ? AND id = ? AND line = ?`,
-		slot(label.ID), label.ID, label.Row)
-	if err != nil {
-		return "", false, fmt.Errorf("look for an earlier label: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var number int64
-		if err := rows.Scan(&number, &truth); err != nil {
-			return "", false, fmt.Errorf("look for an earlier label: %w", err)
-		}
-		if s, ok := j.name(number); ok && (label.Model == "" || s.Model == label.Model) {
-			return truth, true, rows.Err()
-		}
-	}
-	return "", false, rows.Err()
 }
 
 // predictions returns the predictions with an id: those that somebody received before the shadow's, and of two by the
@@ -231,6 +257,9 @@ func (j *joiner) finish(ctx context.Context) error {
 		}
 	}
 	j.segments.remove(func(g *segment) bool { return g.waiting <= 0 })
+	if err := j.writeJudgements(ctx); err != nil {
+		return err
+	}
 	if last := j.totals.Judged - j.m.config.Keep; last > 0 {
 		if _, err := j.tx.Exec(ctx, `DELETE FROM monitor_judgements WHERE seq <= ?`, last); err != nil {
 			return fmt.Errorf("remove old judgements: %w", err)
@@ -239,19 +268,29 @@ func (j *joiner) finish(ctx context.Context) error {
 	return nil
 }
 
-// judge appends one judgement and counts it.
-func (w *work) judge(ctx context.Context, number int64, label stoa.Label, decision string, at int64,
-	by string, judged int64,
-) error {
-	seq := w.totals.Judged + 1
-	_, err := w.tx.Exec(ctx, `INSERT INTO monitor_judgements
-		(seq, slot, id, line, series, decision, truth, at, judged_at, judged_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		seq, slot(label.ID), label.ID, label.Row, number, decision, label.Value, at, judged, by)
-	if err != nil {
-		return fmt.Errorf("write judgement: %w", err)
-	}
-	w.totals.Judged = seq
+// judge appends one judgement and counts it. It is written by writeJudgements.
+func (w *work) judge(number int64, label stoa.Label, decision string, at int64, by string, judged int64) {
+	w.totals.Judged++
+	w.judgements = append(w.judgements, w.totals.Judged, slot(label.ID), label.ID, label.Row, number, decision, label.Value,
+		at, judged, by)
 	w.confusion[confusionKey{number, hourOf(at), decision, label.Value}]++
+}
+
+// writeJudgements writes judgements with few statements: parsing one costs more than inserting a row.
+func (w *work) writeJudgements(ctx context.Context) error {
+	const (
+		columns = 10
+		head    = `INSERT INTO monitor_judgements
+			(seq, slot, id, line, series, decision, truth, at, judged_at, judged_by) VALUES `
+		row = `(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	)
+	for some := range slices.Chunk(w.judgements, 50*columns) {
+		query := head + strings.Repeat(row+", ", len(some)/columns-1) + row
+		if _, err := w.tx.Exec(ctx, query, some...); err != nil {
+			return fmt.Errorf("write judgements: %w", err)
+		}
+	}
+	w.judgements = nil
 	return nil
 }
 
@@ -270,9 +309,7 @@ func (w *work) joinLate(ctx context.Context, id string, e *entry, decided []stri
 		if k.Row >= len(decided) || decided[k.Row] == "" {
 			continue
 		}
-		if err := w.judge(ctx, number, k.Label, decided[k.Row], e.at, k.by, k.at); err != nil {
-			return nil, 0, err
-		}
+		w.judge(number, k.Label, decided[k.Row], e.at, k.by, k.at)
 		decided[k.Row] = ""
 		rows--
 	}
@@ -288,6 +325,9 @@ type known struct {
 
 // labelsOf returns the labels that a prediction has from other series of the same model.
 func (w *work) labelsOf(ctx context.Context, id string, s Series) ([]known, error) {
+	if err := w.writeJudgements(ctx); err != nil {
+		return nil, err
+	}
 	rows, err := w.tx.Query(ctx, `SELECT line, series, truth, judged_by, judged_at FROM monitor_judgements
 		WHERE slot = ? AND id = ?`, slot(id), id)
 	if err != nil {

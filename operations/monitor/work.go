@@ -35,16 +35,17 @@ type confusionKey struct {
 // A work is one transaction of the monitor: what it adds up before it writes, and what memory may learn only once it is
 // committed.
 type work struct {
-	m         *Monitor
-	tx        *store.Tx
-	totals    totals
-	before    totals
-	segments  segments
-	filling   *segment // last segment, while this transaction adds to it
-	fresh     map[Series]int64
-	joined    []int64 // slots of the ids that got labels
-	counts    map[countKey]int64
-	confusion map[confusionKey]int64
+	m          *Monitor
+	tx         *store.Tx
+	totals     totals
+	before     totals
+	segments   segments
+	filling    *segment // last segment, while this transaction adds to it
+	fresh      map[Series]int64
+	judgements []any   // columns of judgements not yet written
+	joined     []int64 // slots of the ids that got labels
+	counts     map[countKey]int64
+	confusion  map[confusionKey]int64
 }
 
 // write runs do in one durable transaction. The caller holds m.writing.
@@ -75,6 +76,9 @@ func (m *Monitor) write(ctx context.Context, do func(context.Context, *work) err
 
 // finish writes the counters and the totals.
 func (w *work) finish(ctx context.Context) error {
+	if err := w.writeJudgements(ctx); err != nil {
+		return err
+	}
 	for k, n := range w.counts {
 		_, err := w.tx.Exec(ctx, `INSERT INTO monitor_counts (series, hour, decision, n) VALUES (?, ?, ?, ?)
 			ON CONFLICT (series, hour, decision) DO UPDATE SET n = monitor_counts.n + excluded.n`,

@@ -87,6 +87,9 @@ func (t *Trainer) cut(ctx context.Context, job Job, dir string) (snapshot, error
 // open opens a file inside the workload directory, whichever way the path tries to leave it, and decompresses it when
 // its name ends in .gz.
 func (t *Trainer) open(path string) (io.ReadCloser, error) {
+	if !filepath.IsLocal(path) {
+		return nil, invalid(path+" escapes the workload directory", "keep the labelled data beside the workload file")
+	}
 	root, err := os.OpenRoot(t.config.Workload)
 	if err != nil {
 		return nil, fmt.Errorf("workload directory: %w", err)
