@@ -220,7 +220,7 @@ func (g *Gateway) describe(w http.ResponseWriter, at route) {
 		}
 	}
 	if err != nil {
-		if r := refusalOf(nil, err); r.Reason == stoa.ReasonInternal {
+		if r := refusalOf(err, false); r.Reason == stoa.ReasonInternal {
 			g.Logger.Error("request failed", "endpoint", at.endpoint, "version", at.version, "error", err)
 		}
 		WriteError(w, err)
@@ -264,13 +264,13 @@ func (g *Gateway) panicked(v any, attrs ...any) error {
 	}
 }
 
-// refusalOf turns any error into a refusal.
-func refusalOf(ctx context.Context, err error) *stoa.Refusal {
+// refusalOf turns any error into a refusal. A cancelled context is the client's doing only when the client is gone.
+func refusalOf(err error, gone bool) *stoa.Refusal {
 	var r *stoa.Refusal
 	switch {
 	case errors.As(err, &r):
 		return r
-	case ctx != nil && ctx.Err() != nil && errors.Is(err, context.Canceled):
+	case gone && errors.Is(err, context.Canceled):
 		return &stoa.Refusal{Reason: stoa.ReasonCanceled, Message: "the client went away", Err: err}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &stoa.Refusal{Reason: stoa.ReasonTimeout, Message: "no answer in time", Err: err}

@@ -120,7 +120,7 @@ func (g *Gateway) encode(x *exchange) (err error) {
 
 // refuse makes an error the outcome of the exchange.
 func (x *exchange) refuse(ctx context.Context, err error) {
-	x.refused = refusalOf(ctx, err)
+	x.refused = refusalOf(err, ctx.Err() != nil)
 	x.outcome.Answer, x.outcome.Err, x.outcome.Reason = nil, err, x.refused.Reason
 	var media *mediaError
 	switch {

@@ -79,7 +79,7 @@ func AppendError(dst []byte, r *stoa.Refusal) []byte {
 // WriteError answers a request with an error. A *[stoa.Refusal] anywhere in err says what the client is told; any other
 // error is told as internal, without its text.
 func WriteError(w http.ResponseWriter, err error) {
-	r := refusalOf(nil, err)
+	r := refusalOf(err, false)
 	writeRefusal(w, Status(r.Reason), r)
 }
 

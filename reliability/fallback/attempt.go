@@ -65,8 +65,8 @@ func (p *Policy) timed(ctx context.Context, c *candidate, call *stoa.Call) (*sto
 	} else {
 		j.timer.Reset(c.Timeout)
 	}
-	own := &attemptContext{parent: ctx, deadline: time.Now().Add(c.Timeout)}
-	j.ctx, j.target, j.call, j.health = own, c.Target, call, c.health
+	j.ctx = &attemptContext{parent: ctx, deadline: time.Now().Add(c.Timeout)}
+	j.target, j.call, j.health = c.Target, call, c.health
 	p.workers.submit(j)
 	select {
 	case <-j.done:
@@ -81,7 +81,7 @@ func (p *Policy) timed(ctx context.Context, c *candidate, call *stoa.Call) (*sto
 		return p.collect(j)
 	}
 	j.timer.Stop()
-	own.release()
+	// The attempt's context ends by itself, and for the right reason: its deadline is now, or the call's end is its own.
 	if over := ended(ctx); over != nil {
 		p.tell(Abandoned, c, over.Reason)
 		return nil, over

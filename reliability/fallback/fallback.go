@@ -19,7 +19,7 @@
 // the call's context. The hand-over costs about a microsecond when the candidate answers (BenchmarkInfer) and starts no
 // goroutine. A candidate without a timeout runs on the caller's own goroutine; rules and fixed answers are such.
 //
-// An attempt that was given up on has its context cancelled and its answer thrown away when it comes. Until then it
+// An attempt that was given up on finds its context ended, and its answer is thrown away when it comes. Until then it
 // holds its goroutine and may still read the call, so that a call must never be reused. Each candidate may hold
 // [Rules.Abandoned] such attempts; beyond that it counts as open until some have ended, however its breaker stands.
 //

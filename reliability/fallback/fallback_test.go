@@ -452,9 +452,11 @@ func TestSharesProperty(t *testing.T) {
 		got := make([]int, len(weights))
 		for i := range n {
 			id := fmt.Sprintf("7f0c-%016x", i)
-			if got[p.pick(id)]++; p.pick(id) != p.pick(id) {
+			first, again := p.pick(id), p.pick(id)
+			if first != again {
 				t.Fatal("not sticky")
 			}
+			got[first]++
 		}
 		for i, w := range weights {
 			share := float64(w) / float64(max(sum, 1))
