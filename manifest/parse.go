@@ -105,6 +105,7 @@ func (d *decoder) nodes(src []byte) (root ast.Node) {
 			root = nil
 		}
 	}()
+	src = bytes.TrimPrefix(src, []byte("\uFEFF")) // the mark that some editors put first
 	tokens := lexer.Tokenize(string(src))
 	if !d.measure(tokens) {
 		return nil
