@@ -51,7 +51,7 @@ func TestExamplesValidate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := validate(t, src); err != nil {
+		if err := validate(t, compile(t), src); err != nil {
 			t.Errorf("%s does not validate against the schema: %v", path, err)
 		}
 		if _, err := Load(path); err != nil {
@@ -63,7 +63,7 @@ func TestExamplesValidate(t *testing.T) {
 func TestTemplateValidates(t *testing.T) {
 	for _, name := range []string{"churn", "My Workload!", "", strings.Repeat("x", 100), "-", "é"} {
 		src := Template(name)
-		if err := validate(t, src); err != nil {
+		if err := validate(t, compile(t), src); err != nil {
 			t.Errorf("Template(%q) does not validate against the schema: %v", name, err)
 		}
 		if _, err := Parse("template", src); err != nil {
@@ -72,8 +72,8 @@ func TestTemplateValidates(t *testing.T) {
 	}
 }
 
-// validate checks src against the embedded schema.
-func validate(t *testing.T, src []byte) error {
+// compile prepares the embedded schema.
+func compile(t *testing.T) *jsonschema.Schema {
 	t.Helper()
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema()))
 	if err != nil {
@@ -87,6 +87,12 @@ func validate(t *testing.T, src []byte) error {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return compiled
+}
+
+// validate checks src against a schema.
+func validate(t *testing.T, schema *jsonschema.Schema, src []byte) error {
+	t.Helper()
 	asJSON, err := yaml.YAMLToJSON(src)
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +101,7 @@ func validate(t *testing.T, src []byte) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return compiled.Validate(value)
+	return schema.Validate(value)
 }
 
 // An object is a JSON object whose keys keep an order worth reading.
