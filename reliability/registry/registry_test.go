@@ -133,6 +133,7 @@ func TestRegisterAndFind(t *testing.T) {
 		if artifact, err := h.Artifact(t.Context(), v); err != nil || string(artifact) != "model two" {
 			t.Errorf("%s: artifact %q, %v", ref, artifact, err)
 		}
+		v.Parameters["depth"], v.Metrics["auc"], v.Inputs[0].Shape[0] = "changed by the caller", 0, 99
 	}
 	for _, ref := range []string{"", "0", "3", "02", "+2", "-1", "champion", "sha256:" + strings.Repeat("0", 64)} {
 		if _, err := h.Version(t.Context(), "price", ref); reason(err) != stoa.ReasonUnknownVersion {

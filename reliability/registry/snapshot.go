@@ -71,8 +71,8 @@ func (s *snapshot) with(name string, m *model) *snapshot {
 func (s *snapshot) withVersion(v stoa.Version) *snapshot {
 	next := &model{aliases: map[string]int{}}
 	if before, found := s.models[v.Model]; found {
-		// Clipped, so that appending copies and no two snapshots share what lies behind the end.
-		next = &model{versions: slices.Clip(before.versions), aliases: before.aliases}
+		// Each snapshot has one successor, so that appending touches nothing that an older one can see.
+		next = &model{versions: before.versions, aliases: before.aliases}
 	}
 	next.versions = append(next.versions, v)
 	return s.with(v.Model, next)

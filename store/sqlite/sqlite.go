@@ -161,8 +161,6 @@ func diskState(dir string) error {
 		return nil
 	}
 	switch {
-	case stat.Flags&unix.ST_RDONLY != 0:
-		return store.ErrReadOnly
 	case unix.Access(dir, unix.W_OK) != nil:
 		return store.ErrReadOnly
 	case int64(stat.Bavail)*int64(stat.Bsize) < nearlyFull:

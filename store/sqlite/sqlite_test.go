@@ -175,10 +175,25 @@ func TestFullDisk(t *testing.T) {
 
 func TestOpenOnFullDisk(t *testing.T) {
 	dir := mountTmpfs(t, 1<<20)
-	fill(t, filepath.Join(dir, "ballast"))
-	if _, err := sqlite.Open(t.Context(), dir, slog.New(slog.DiscardHandler)); !errors.Is(err, store.ErrFull) {
-		t.Errorf("error %v", err)
+	db := open(t, filepath.Join(dir, "before"))
+	if err := write(t.Context(), db, "CREATE TABLE item (body BLOB)"); err != nil {
+		t.Fatal(err)
 	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ballast := filepath.Join(dir, "ballast")
+	fill(t, ballast)
+	for _, name := range []string{"before", "new"} {
+		_, err := sqlite.Open(t.Context(), filepath.Join(dir, name), slog.New(slog.DiscardHandler))
+		if !errors.Is(err, store.ErrFull) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	open(t, filepath.Join(dir, "before"))
 }
 
 // fill writes a file until the disk is full.
