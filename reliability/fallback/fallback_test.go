@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -481,14 +482,18 @@ func TestOutcomeProperty(t *testing.T) {
 		retries := rapid.IntRange(0, 3).Draw(rt, "retries")
 		calls := rapid.IntRange(1, 8).Draw(rt, "calls")
 		synctest.Test(t, func(t *testing.T) {
+			// An attempt that is given up on has no other order to what follows it than this lock.
+			var mu sync.Mutex
 			attempts := make([]int, len(scripts))
 			total := make([]int, len(scripts))
 			var candidates []Candidate
 			for i, script := range scripts {
 				target := targetFunc(func(ctx context.Context, _ *stoa.Call) (*stoa.Answer, error) {
+					mu.Lock()
 					step := script[total[i]%len(script)]
 					attempts[i]++
 					total[i]++
+					mu.Unlock()
 					switch step {
 					case "":
 						return &stoa.Answer{Target: fmt.Sprint(i)}, nil
@@ -504,24 +509,26 @@ func TestOutcomeProperty(t *testing.T) {
 			}
 			p := policy(t, Config{Candidates: candidates, Rules: Rules{Retries: retries, RetryBudget: 0.5}})
 			for range calls {
-				clear(attempts)
 				a, err := p.Infer(t.Context(), &stoa.Call{})
 				if (a == nil) == (err == nil) {
 					rt.Fatalf("answer %v and error %v", a, err)
 				}
+				synctest.Wait()
 				sum := 0
+				mu.Lock()
 				for i, n := range attempts {
 					if sum += n; n > retries+1 {
 						rt.Errorf("candidate %d got %d attempts", i, n)
 					}
 				}
+				clear(attempts)
+				mu.Unlock()
 				if a != nil && (a.Attempts != sum || (a.Target != "0") != (a.Fallback != "")) {
 					rt.Errorf("the answer %+v after %d attempts", a, sum)
 				}
 				if err != nil && reason(err) == "no refusal" {
 					rt.Errorf("the error has no reason: %v", err)
 				}
-				synctest.Wait()
 			}
 		})
 	})
