@@ -16,7 +16,7 @@
 //
 // A model in this process cannot be killed, so an attempt that hangs must be left behind. Each attempt with a timeout
 // runs on a goroutine of a small pool that belongs to the policy, while the caller waits for it, for the timer and for
-// the call's context. The hand-over costs about a microsecond when the candidate answers (BenchmarkInfer) and starts no
+// the call's context. The hand-over costs about 1.5 µs when the candidate answers (BenchmarkInfer) and starts no
 // goroutine. A candidate without a timeout runs on the caller's own goroutine; rules and fixed answers are such.
 //
 // An attempt that was given up on finds its context ended, and its answer is thrown away when it comes. Until then it
