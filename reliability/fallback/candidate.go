@@ -29,7 +29,12 @@ type injected struct{ reason stoa.Reason }
 // newCandidate prepares a candidate, with the health it had in the policy before.
 func (p *Policy) newCandidate(def Candidate, before *Policy) *candidate {
 	if def.Timeout == 0 {
-		def.Timeout = p.rules.Timeout
+		switch def.Target.(type) {
+		case *Rule, *Fixed: // cannot hang
+			def.Timeout = -1
+		default:
+			def.Timeout = p.rules.Timeout
+		}
 	}
 	c := &candidate{
 		Candidate: def, breaker: newBreaker(p.rules.Breaker), health: new(health), limit: int64(p.rules.Abandoned),

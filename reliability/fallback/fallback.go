@@ -55,8 +55,8 @@ type Candidate struct {
 	// challenger on trial is one.
 	Primary bool
 
-	// Timeout is the limit of one attempt; 0 means that of the rules, and a negative one means none: the target runs
-	// on the caller's goroutine and has to return promptly.
+	// Timeout is the limit of one attempt; 0 means that of the rules. A negative one means none: the target runs on the
+	// caller's goroutine and has to return promptly. A [Rule] or [Fixed] target has none unless one is set.
 	Timeout time.Duration
 }
 
