@@ -68,7 +68,8 @@ of threads. The model takes one input, "input" (FP32, one column per feature), a
 func (f *trainFlags) register(cmd *cobra.Command) {
 	o, flags := &f.options, cmd.Flags()
 	flags.StringVar(&f.columns.Target, "target", "", "column to predict (required)")
-	flags.StringSliceVar(&f.columns.Features, "features", nil, "columns to predict from, in the order of the input (default: all others)")
+	flags.StringSliceVar(&f.columns.Features, "features", nil,
+		"columns to predict from, in the order of the input (default: all others)")
 	flags.StringVar(&f.out, "out", "", "file to write the model to (required)")
 	flags.StringVar(&f.metrics, "metrics", "", "file to write the metrics to, as JSON")
 	flags.BoolVar(&f.json, "json", false, "print the result as JSON")
@@ -166,7 +167,8 @@ func (f *trainFlags) run(ctx context.Context, data string, stdout, stderr io.Wri
 func (r trainResult) print(w io.Writer) error {
 	t := newTable(w, "model", r.Model)
 	t.row("digest", r.Digest)
-	t.row("trained on", fmt.Sprintf("%.0f rows × %d features in %.2f s", r.Metrics["rows_train"], len(r.Features), r.FitSeconds))
+	t.row("trained on", fmt.Sprintf("%.0f rows × %d features in %.2f s",
+		r.Metrics["rows_train"], len(r.Features), r.FitSeconds))
 	t.row("measured on", fmt.Sprintf("the last %.0f rows", r.Metrics["rows_holdout"]))
 	for _, name := range []string{"auc", "accuracy", "log_loss", "rmse", "mae", "r2"} {
 		if v, ok := r.Metrics[name]; ok {

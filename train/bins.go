@@ -13,8 +13,8 @@ const (
 	minDataInBin = 3
 )
 
-// A binned table holds every feature as small integers. Values up to and including edges[i] fall into bin i, larger ones
-// into the next; a missing value has the bin after the last, if the feature has any.
+// A binned table holds every feature as small integers. Values up to and including edges[i] fall into bin i, larger
+// ones into the next; a missing value has the bin after the last, if the feature has any.
 type binned struct {
 	rows     int
 	features []binnedFeature
@@ -116,8 +116,8 @@ func gather(column []float32, rows []int32) []float32 {
 	return values
 }
 
-// findEdges cuts sorted values into at most most bins of about equal counts. A value that would fill one alone ends it. It
-// is LightGBM's GreedyFindBin, without its extra bin around zero.
+// findEdges cuts sorted values into at most most bins of about equal counts. A value that would fill one alone ends
+// it. It is LightGBM's GreedyFindBin, without its extra bin around zero.
 func findEdges(sorted []float32, most int) []float32 {
 	var distinct []float32
 	var counts []int
@@ -185,7 +185,8 @@ func edgesOfMany(distinct []float32, counts []int, total, most int) []float32 {
 	return edges
 }
 
-// between returns the middle of two values, at least low and less than high, so that "up to the edge" parts them in FP32.
+// between returns the middle of two values, at least low and less than high, so that "up to the edge" parts them in
+// FP32.
 func between(low, high float32) float32 {
 	middle := float32((float64(low) + float64(high)) / 2)
 	if middle < high {

@@ -12,8 +12,8 @@ import (
 // errLongRow is returned by a rowLimiter whose row is longer than maxRowBytes.
 var errLongRow = fmt.Errorf("a row is longer than %d bytes", maxRowBytes)
 
-// A rowLimiter ends a read that goes on for too long without the end of a row, such as after a quote that is never closed,
-// so that a broken file cannot fill the memory.
+// A rowLimiter ends a read that goes on for too long without the end of a row, such as after a quote that is never
+// closed, so that a broken file cannot fill the memory.
 type rowLimiter struct {
 	r    io.Reader
 	left int // bytes that may still be read before the next row ends
@@ -46,7 +46,8 @@ func readCSV(ctx context.Context, r io.Reader, name string, want Columns) (*Tabl
 		return nil, &DataError{File: name, Line: 1, Message: fmt.Sprintf("more than %d columns", maxColumns)}
 	}
 	if len(have) == 1 && strings.ContainsAny(have[0], ";\t|") {
-		return nil, &DataError{File: name, Line: 1, Message: "there is one column only", Hint: "separate the cells by commas"}
+		return nil, &DataError{File: name, Line: 1, Message: "there is one column only",
+			Hint: "separate the cells by commas"}
 	}
 	sel, err := choose(name, have, want)
 	if err != nil {
@@ -116,7 +117,7 @@ func (c *csvRows) next() error {
 		v, err := parseCell(row[at])
 		if err != nil {
 			message := fmt.Sprintf("%s in column %q", excerpt(row[at]), c.sel.names[i])
-			return c.fail(at, message, "encode the column as numbers, or leave it out by naming the others in --features", err)
+			return c.fail(at, message, hintNumbers, err)
 		}
 		c.table.Columns[i] = append(c.table.Columns[i], v)
 	}
@@ -135,7 +136,7 @@ func csvError(name string, err error) error {
 	var p *csv.ParseError
 	switch {
 	case errors.As(err, &p) && errors.Is(err, csv.ErrFieldCount):
-		return &DataError{File: name, Line: p.Line, Message: "the row has more or fewer cells than the header", Err: nil}
+		return &DataError{File: name, Line: p.Line, Message: "the row has more or fewer cells than the header"}
 	case errors.As(err, &p):
 		return &DataError{File: name, Line: p.Line, Column: p.Column, Message: "not valid CSV", Err: p.Err}
 	case errors.Is(err, errLongRow):

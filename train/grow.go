@@ -24,8 +24,9 @@ type leaf struct {
 	split     split
 }
 
-// grow returns a tree fitted to the gradients, the leaves' row ranges (by node) and whether it has a split. g.rows must hold
-// the rows of the tree, ascending; whole says that these are all rows. features are those that may be split on.
+// grow returns a tree fitted to the gradients, the leaves' row ranges (by node) and whether it has a split. g.rows
+// must hold the rows of the tree, ascending; whole says that these are all rows. features are those that may be split
+// on.
 func (g *grower) grow(gradients []gradient, whole bool, features []int) (tree, []leaf) {
 	root := leaf{to: len(g.rows), sum: g.total(gradients)}
 	t := tree{{feature: -1}}
@@ -37,7 +38,8 @@ func (g *grower) grow(gradients []gradient, whole bool, features []int) (tree, [
 	for len(leaves) < g.maxLeaves {
 		at := -1
 		for i := range leaves {
-			if s := &leaves[i].split; leaves[i].histogram != nil && s.feature >= 0 && (at < 0 || s.gain > leaves[at].split.gain) {
+			l := &leaves[i]
+			if l.histogram != nil && l.split.feature >= 0 && (at < 0 || l.split.gain > leaves[at].split.gain) {
 				at = i
 			}
 		}
@@ -152,7 +154,8 @@ func (g *grower) partition(f *binnedFeature, s *split, rows, scratch []int32) in
 	return total
 }
 
-// prepare gives two new leaves their histograms, the larger one's being the parent's less the smaller one's, and splits.
+// prepare gives two new leaves their histograms, the larger one's being the parent's less the smaller one's, and
+// splits.
 func (g *grower) prepare(left, right *leaf, parent []cell, gradients []gradient, features []int) {
 	small, large := left, right
 	if large.sum.n < small.sum.n {
@@ -175,8 +178,8 @@ func (g *grower) prepare(left, right *leaf, parent []cell, gradients []gradient,
 	}
 }
 
-// fillAndSplit fills the histogram of a leaf, subtracts it from that of its sibling, unless that is nil, and finds the best
-// split of both. One worker does all of one feature, so that no sum depends on how many there are.
+// fillAndSplit fills the histogram of a leaf, subtracts it from that of its sibling, unless that is nil, and finds
+// the best split of both. One worker does all of one feature, so that no sum depends on how many there are.
 func (g *grower) fillAndSplit(small, large *leaf, gradients []gradient, whole bool, features []int) {
 	rows := g.rows[small.from:small.to]
 	if whole {

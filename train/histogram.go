@@ -1,7 +1,7 @@
 package train
 
-// A gradient is the first and second derivative of a row's loss by its score. FP32 halves the memory read per row; they are
-// summed in float64.
+// A gradient is the first and second derivative of a row's loss by its score. FP32 halves the memory read per row;
+// they are summed in float64.
 type gradient struct{ g, h float32 }
 
 // A cell of a histogram sums the rows of one bin.
@@ -34,12 +34,12 @@ func (c *cell) sub(o cell) {
 // histogramPad is added to the length of every histogram, so that each feature's cells can be seen as an array of 256.
 const histogramPad = 256
 
-// fewBins is the size up to which a feature's rows are summed by two in turn: with few bins the next row is likely to hit
-// the cell just written, and would wait for it.
+// fewBins is the size up to which a feature's rows are summed by two in turn: with few bins the next row is likely to
+// hit the cell just written, and would wait for it.
 const fewBins = 32
 
-// fill sums the gradients of rows by bin into the feature's cells of histogram. gradients are in the order of rows; rows of
-// nil are all rows in order.
+// fill sums the gradients of rows by bin into the feature's cells of histogram. gradients are in the order of rows;
+// rows of nil are all rows in order.
 func (f *binnedFeature) fill(histogram []cell, rows []int32, gradients []gradient) {
 	clear(histogram[f.offset : f.offset+f.size()])
 	cells := (*[256]cell)(histogram[f.offset:]) // indexed by uint8: no bounds to check in the loops
@@ -96,8 +96,8 @@ type splitter struct {
 // score is twice what a leaf with these sums takes off the loss.
 func (s splitter) score(c cell) float64 { return c.g * c.g / (c.h + s.l2) }
 
-// best returns the split of a feature with the largest gain, or one of feature -1. cells is the feature's histogram within
-// the leaf, sum the leaf's. Of equal gains it takes the first in the order of the scan.
+// best returns the split of a feature with the largest gain, or one of feature -1. cells is the feature's histogram
+// within the leaf, sum the leaf's. Of equal gains it takes the first in the order of the scan.
 func (s splitter) best(f *binnedFeature, index int, cells []cell, sum cell) split {
 	found := split{feature: -1}
 	values := f.values()

@@ -60,7 +60,8 @@ func minimise(ctx context.Context, evaluate func(x, out []float64) float64, x []
 }
 
 // search halves the step along direction until it lowers the value enough (Armijo's condition).
-func search(evaluate func(x, out []float64) float64, x, direction []float64, value, slope float64, nextX, nextGradient []float64,
+func search(evaluate func(x, out []float64) float64, x, direction []float64, value, slope float64,
+	nextX, nextGradient []float64,
 ) (next float64, ok bool) {
 	step := 1.0
 	for range maxHalvings {

@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// A linear model scores a standardised row: weights·(x-mean)·scale + intercept per output. A missing value counts as the
-// mean.
+// A linear model scores a standardised row: weights·(x-mean)·scale + intercept per output. A missing value counts as
+// the mean.
 type linear struct {
 	mean      []float32 // per feature
 	scale     []float32 // per feature: one over the standard deviation; 0 for a constant feature
@@ -59,7 +59,8 @@ func standardise(columns [][]float32, rows, workers int) *linear {
 func fitLinear(ctx context.Context, columns [][]float32, t *target, rows int, o Options) (*linear, error) {
 	workers := o.workers()
 	l := standardise(columns, rows, workers)
-	p := &logisticProblem{linear: l, columns: columns, target: t, rows: rows, l2: o.L2, workers: workers, outputs: t.outputs()}
+	p := &logisticProblem{linear: l, columns: columns, target: t, rows: rows, l2: o.L2, workers: workers,
+		outputs: t.outputs()}
 	start := make([]float64, p.outputs*(len(columns)+1))
 	for k, b := range newLoss(t, rows).initial() {
 		start[k*(len(columns)+1)+len(columns)] = b
@@ -77,8 +78,8 @@ func fitLinear(ctx context.Context, columns [][]float32, t *target, rows int, o 
 	return l, nil
 }
 
-// A logisticProblem evaluates the penalised log loss and its gradient. Parameters are, per output, the weights and then the
-// intercept.
+// A logisticProblem evaluates the penalised log loss and its gradient. Parameters are, per output, the weights and
+// then the intercept.
 type logisticProblem struct {
 	linear  *linear
 	columns [][]float32

@@ -27,7 +27,8 @@ func (m *Model) measure(t *Table, goal *target, rows int) map[string]float64 {
 	return out
 }
 
-// classMetrics adds accuracy, log_loss and, where it is defined, auc. A row whose class the model does not know is wrong.
+// classMetrics adds accuracy, log_loss and, where it is defined, auc. A row whose class the model does not know is
+// wrong.
 func classMetrics(probabilities []float64, truth []int32, classes int, out map[string]float64) {
 	right, loss := 0, 0.0
 	for i, k := range truth {

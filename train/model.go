@@ -71,9 +71,9 @@ func (m *Model) Rounds() int {
 	return len(m.trees.trees) / len(m.trees.base)
 }
 
-// Metrics measured on the hold-out: auc (for more than two classes the mean over one class against the rest), accuracy and
-// log_loss for classification; rmse, mae and r2 for regression. One that is undefined on these rows is absent. Always there:
-// rows_train, rows_holdout, and classes for classification.
+// Metrics measured on the hold-out: auc (for more than two classes the mean over one class against the rest),
+// accuracy and log_loss for classification; rmse, mae and r2 for regression. One that is undefined on these rows is
+// absent. Always there: rows_train, rows_holdout, and classes for classification.
 func (m *Model) Metrics() map[string]float64 {
 	out := make(map[string]float64, len(m.metrics))
 	for k, v := range m.metrics {

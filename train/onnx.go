@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// The versions that are written. Every operator used exists since ai.onnx.ml 1 and is unchanged in 3, where class labels of
-// either type are allowed everywhere.
+// The versions that are written. Every operator used exists since ai.onnx.ml 1 and is unchanged in 3, where class
+// labels of either type are allowed everywhere.
 const (
 	irVersion   = 8
 	coreOpset   = 15
@@ -20,9 +20,10 @@ const (
 	elementText = 8
 )
 
-// ONNX returns the model as ONNX. Its input is "input", FP32 [N, features]. A classifier's outputs are "label", INT64 or
-// text [N], and "probabilities", FP32 [N, classes]; a regression's is "variable", FP32 [N, 1]. The metadata holds the
-// trainer's version, the parameters, the digest of the data, the names and the metrics; equal models give equal bytes.
+// ONNX returns the model as ONNX. Its input is "input", FP32 [N, features]. A classifier's outputs are "label", INT64
+// or text [N], and "probabilities", FP32 [N, classes]; a regression's is "variable", FP32 [N, 1]. The metadata holds
+// the trainer's version, the parameters, the digest of the data, the names and the metrics; equal models give equal
+// bytes.
 func (m *Model) ONNX() ([]byte, error) {
 	for _, s := range append(append([]string{m.table.Target}, m.table.Features...), m.classes...) {
 		if !utf8.ValidString(s) {
@@ -190,11 +191,13 @@ func (m *Model) linearNodes() []message {
 	replaced.float(2, float32(math.NaN()))
 	replaced.number(attributeType, 1)
 	return []message{
-		operator("Imputer", []string{"input"}, []string{"filled"}, floatsAttribute("imputed_value_floats", l.mean), replaced),
+		operator("Imputer", []string{"input"}, []string{"filled"},
+			floatsAttribute("imputed_value_floats", l.mean), replaced),
 		operator("Scaler", []string{"filled"}, []string{"standardised"},
 			floatsAttribute("offset", l.mean), floatsAttribute("scale", l.scale)),
 		operator("LinearClassifier", []string{"standardised"}, []string{"label", "probabilities"},
 			m.classLabels("classlabels_ints", "classlabels_strings"), floatsAttribute("coefficients", weights),
-			floatsAttribute("intercepts", intercepts), intAttribute("multi_class", 1), textAttribute("post_transform", post)),
+			floatsAttribute("intercepts", intercepts), intAttribute("multi_class", 1),
+			textAttribute("post_transform", post)),
 	}
 }

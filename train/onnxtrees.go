@@ -1,8 +1,8 @@
 package train
 
-// mixedSigns is the weight of the extra leaf that is written when all others are positive or zero. ONNX Runtime reads a
-// classifier of two classes with such weights as if they were probabilities rather than log odds; one negative weight, far
-// below the resolution of FP32, makes it mean what is written.
+// mixedSigns is the weight of the extra leaf that is written when all others are positive or zero. ONNX Runtime reads
+// a classifier of two classes with such weights as if they were probabilities rather than log odds; one negative
+// weight, far below the resolution of FP32, makes it mean what is written.
 const mixedSigns = -1e-30
 
 // A treeAttributes collects the columns in which a TreeEnsemble operator holds its nodes.
@@ -78,7 +78,8 @@ func (m *Model) treeNode() message {
 	if outputs == 1 {
 		post = "LOGISTIC"
 	}
-	attributes = append(attributes, intsAttribute("class_ids", a.leafOutputs), intsAttribute("class_nodeids", a.leafNodes),
+	attributes = append(attributes, intsAttribute("class_ids", a.leafOutputs),
+		intsAttribute("class_nodeids", a.leafNodes),
 		intsAttribute("class_treeids", a.leafTrees), floatsAttribute("class_weights", a.weights),
 		m.classLabels("classlabels_int64s", "classlabels_strings"), textAttribute("post_transform", post))
 	return operator("TreeEnsembleClassifier", []string{"input"}, []string{"label", "probabilities"}, attributes...)

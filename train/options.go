@@ -47,8 +47,8 @@ type Options struct {
 	Progress func(done, total int) // called from Fit's goroutine after each round or iteration; may be nil
 }
 
-// Defaults returns the options that LightGBM (for [GBDT]) or scikit-learn (for [Logistic]) would take, with a fifth of the
-// rows held out.
+// Defaults returns the options that LightGBM (for [GBDT]) or scikit-learn (for [Logistic]) would take, with a fifth
+// of the rows held out.
 func Defaults(algorithm string) Options {
 	o := Options{
 		Task: Auto, Algorithm: algorithm, Rounds: 100, MaxLeaves: 31, MinDataInLeaf: 20, MaxBins: 255,

@@ -68,8 +68,8 @@ func readParquet(ctx context.Context, f io.ReaderAt, size int64, name string, wa
 	return t, nil
 }
 
-// checkFooter checks the length of the footer, which ends the file together with a magic word, before the decoder reserves
-// that much memory.
+// checkFooter checks the length of the footer, which ends the file together with a magic word, before the decoder
+// reserves that much memory.
 func checkFooter(f io.ReaderAt, size int64) error {
 	const frame = 12 // the magic word at the front, the length and the magic word at the end
 	if size < frame {
@@ -95,7 +95,7 @@ type parquetColumn struct {
 // each calls visit with every value of the column in order, and its row from 0.
 func (c parquetColumn) each(ctx context.Context, visit func(row int, v parquet.Value) error) error {
 	if !c.column.Leaf() || c.column.Repeated() {
-		return c.fail(-1, "is nested or repeated", "flatten it, or leave it out by naming the other columns in --features")
+		return c.fail(-1, "is nested or repeated", "flatten it, or leave it out by naming the others in --features")
 	}
 	buffer := make([]parquet.Value, 4096)
 	row := 0
@@ -181,8 +181,7 @@ func (c parquetColumn) numbers(ctx context.Context) ([]float32, error) {
 	err := c.each(ctx, func(row int, v parquet.Value) error {
 		x, ok := number(v)
 		if !ok {
-			return c.fail(row, "holds no numbers",
-				"encode it as numbers, or leave it out by naming the other columns in --features")
+			return c.fail(row, "holds no numbers", hintNumbers)
 		}
 		narrow := float32(x * scale)
 		if math.IsInf(float64(narrow), 0) {

@@ -6,8 +6,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A message is a protocol buffer under construction. Fields are written in the order of their numbers, and repeated numbers
-// one by one, as ONNX's own library does.
+// A message is a protocol buffer under construction. Fields are written in the order of their numbers, and repeated
+// numbers one by one, as ONNX's own library does.
 type message []byte
 
 func (m *message) number(field protowire.Number, v int64) {

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// ReadFile reads the wanted columns of a .csv, .csv.gz or .parquet file. Rows keep the order of the file. The error is a
-// [*DataError] when the content is at fault.
+// ReadFile reads the wanted columns of a .csv, .csv.gz or .parquet file. Rows keep the order of the file. The error
+// is a [*DataError] when the content is at fault.
 func ReadFile(ctx context.Context, path string, want Columns) (*Table, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -35,7 +35,8 @@ func ReadFile(ctx context.Context, path string, want Columns) (*Table, error) {
 			digest, err = digestFile(f)
 		}
 	default:
-		return nil, &DataError{File: path, Message: "unknown kind of file", Hint: "give a .csv, .csv.gz or .parquet file"}
+		return nil, &DataError{File: path, Message: "unknown kind of file",
+			Hint: "give a .csv, .csv.gz or .parquet file"}
 	}
 	if err != nil {
 		return nil, err

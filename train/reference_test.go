@@ -30,8 +30,8 @@ func readData(t *testing.T, path string) *Table {
 	return table
 }
 
-// TestTreesAgreeWithLightGBM holds the AUC to LightGBM's on real data at equal settings, and the predictions near its own.
-// bench/lightgbm/run.sh does the same on more data, with times.
+// TestTreesAgreeWithLightGBM holds the AUC to LightGBM's on real data at equal settings, and the predictions near its
+// own. bench/lightgbm/run.sh does the same on more data, with times.
 func TestTreesAgreeWithLightGBM(t *testing.T) {
 	for _, c := range []struct {
 		name, path  string

@@ -212,6 +212,9 @@ func isMissing(s string) bool {
 	return false
 }
 
+// hintNumbers says what to do about a column that cannot be a feature.
+const hintNumbers = "encode the column as numbers, or leave it out by naming the others in --features"
+
 // errNotNumber and errNotFinite are the two ways in which a cell cannot be a feature.
 var (
 	errNotNumber = errors.New("is not a number")

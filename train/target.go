@@ -25,8 +25,8 @@ func (t *target) outputs() int {
 	return 1
 }
 
-// newTarget decides the task and encodes the first rows of the table's target, which are trained on; the classes are those
-// found there. Later rows are encoded too, for measuring.
+// newTarget decides the task and encodes the first rows of the table's target, which are trained on; the classes are
+// those found there. Later rows are encoded too, for measuring.
 func newTarget(t *Table, task string, rows int) (*target, error) {
 	numbers, fractional := numericValues(t.Values)
 	if task == Auto {
@@ -37,7 +37,8 @@ func newTarget(t *Table, task string, rows int) (*target, error) {
 	}
 	if task == Regression {
 		if numbers == nil {
-			return nil, fmt.Errorf("the target %q has values that are no finite numbers: take the task %s", t.Target, Classification)
+			return nil, fmt.Errorf("the target %q has values that are no finite numbers: take the task %s",
+				t.Target, Classification)
 		}
 		out := &target{task: task, value: make([]float32, t.Rows())}
 		for i, l := range t.Labels {
@@ -81,7 +82,8 @@ func newClasses(t *Table, numbers []float64, fractional bool, rows int) (*target
 		}
 		if seen[i] && !slices.Contains(out.classes, names[i]) {
 			if out.classes = append(out.classes, names[i]); len(out.classes) > maxClasses {
-				return nil, fmt.Errorf("the target %q has more than %d classes: is it the right column, or a task of %s?",
+				return nil, fmt.Errorf("the target %q has more than %d classes: is it the right column, "+
+					"or a task of %s?",
 					t.Target, maxClasses, Regression)
 			}
 		}

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// blockRows is the number of rows that one unit of parallel work holds. Sums over rows are taken per block and the blocks
-// added in order, so this constant, and not the number of workers, decides how they round.
+// blockRows is the number of rows that one unit of parallel work holds. Sums over rows are taken per block and the
+// blocks added in order, so this constant, and not the number of workers, decides how they round.
 const blockRows = 8192
 
 // parallel calls work(i) for every i below n on up to workers goroutines. Each i must write only what is its own.
