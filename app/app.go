@@ -44,9 +44,9 @@ const (
 	URLFile = "url"
 )
 
-// drainGrace is how long a stopping server still answers on connections that are open, telling each client to close
-// its own, before it closes those that are idle. Without it a request that is on its way while the server closes an
-// idle connection would be lost.
+// drainGrace is how long a stopping server at most still answers on connections that are open, closing each with its
+// answer, before it closes those that are idle. Without it a request that is on its way while the server closes an idle
+// connection would be lost.
 const drainGrace = 300 * time.Millisecond
 
 // Options say what to run and where.
@@ -61,7 +61,7 @@ type Options struct {
 
 // An App is one process running one workload.
 type App struct {
-	opt  Options
+	opt   Options
 	lg    *slog.Logger
 	level *slog.LevelVar
 	down  teardown
@@ -72,6 +72,9 @@ type App struct {
 	addr   net.Addr
 	failed chan error
 	first  bool // this start created the data directory
+
+	connections connections
+	draining    atomic.Bool
 
 	mu      sync.Mutex // serialises Start, Stop and Reload
 	started bool
@@ -182,6 +185,7 @@ func (a *App) listen() error {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(a.lg.Handler(), slog.LevelDebug),
 	}
+	a.server.ConnState = a.connections.change
 	go func() {
 		if err := a.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			a.failed <- fmt.Errorf("serving: %w", err)
@@ -203,12 +207,14 @@ func (a *App) listen() error {
 	return nil
 }
 
-// drain stops taking work and waits for what is in flight.
+// drain waits for what is in flight. While it does the process is not ready, so that a load balancer turns away, but it
+// still answers what comes, and closes each connection with the answer.
 func (a *App) drain(ctx context.Context) error {
-	a.server.SetKeepAlivesEnabled(false) // every answer from now on tells its client to close the connection
+	a.draining.Store(true)
 	grace := time.NewTimer(drainGrace)
 	defer grace.Stop()
 	select {
+	case <-a.connections.none():
 	case <-grace.C:
 	case <-ctx.Done():
 	}

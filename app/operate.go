@@ -57,7 +57,7 @@ func (a *App) observeFallback(e fallback.Event) {
 	case fallback.Abandoned, fallback.FaultInjected, fallback.FaultRemoved:
 		level = slog.LevelWarn
 	}
-	a.lg.Log(context.Background(), level, string(e.Kind), "endpoint", e.Endpoint, "candidate", e.Candidate, "reason", e.Reason)
+	a.lg.Log(context.Background(), level, "fallback", "event", e.Kind, "endpoint", e.Endpoint, "candidate", e.Candidate, "reason", e.Reason)
 }
 
 // injectedFaults are the faults that someone injected on purpose, by endpoint.

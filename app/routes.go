@@ -2,15 +2,16 @@ package app
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/stoaproject/stoa"
+	"github.com/stoaproject/stoa/gateway"
 )
 
 // A permission is what a caller needs for a route.
 type permission string
 
 const (
-	anonymous  permission = "anonymous"  // no key
 	anyCaller  permission = "caller"     // any valid key
 	ownersOnly permission = "owner"      // an owner's key
 	byHandler  permission = "by handler" // the handler decides by what is asked for
@@ -60,11 +61,32 @@ func (a *App) page() []route {
 	}
 }
 
+// A Route is one route of the control interface, for documentation and for tests that walk them all.
+type Route struct {
+	Pattern    string // method and path, as net/http takes them
+	OwnersOnly bool   // an owner's key is needed; otherwise any key, or the handler decides
+}
+
+// Routes lists the control interface.
+func (a *App) Routes() []Route {
+	var list []Route
+	for _, r := range a.page() {
+		list = append(list, Route{r.pattern, r.needs == ownersOnly})
+	}
+	return list
+}
+
 // routes is the handler of the whole process.
 func (a *App) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, map[string]bool{"live": true}) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, map[string]bool{"ready": true}) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if a.draining.Load() {
+			gateway.WriteError(w, &stoa.Refusal{Reason: stoa.ReasonDraining, Message: "the server is stopping", RetryAfter: time.Second})
+			return
+		}
+		writeJSON(w, map[string]bool{"ready": true})
+	})
 	mux.Handle("/v2", a.rooms.gateway)
 	mux.Handle("/v2/", a.rooms.gateway)
 	mux.Handle("GET /metrics", a.guarded(anyCaller, a.rooms.telemetry.Handler().ServeHTTP))
@@ -77,5 +99,10 @@ func (a *App) routes() http.Handler {
 			Hint: "the routes are /v2 (inference), /v1 (control), /metrics, /healthz and /readyz",
 		}
 	})))
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if a.draining.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		mux.ServeHTTP(w, r)
+	})
 }

@@ -86,9 +86,24 @@ func eventView(e ledger.Event) EventView {
 	if e.Subject != "" {
 		b.WriteString(e.Subject + ": ")
 	}
-	if own.Text != "" {
+	switch {
+	case own.Text != "":
 		b.WriteString(own.Text)
-	} else {
+	case e.What == "version.register":
+		var v stoa.Version
+		_ = json.Unmarshal(e.Data, &v) // a version without a number shows as 0
+		fmt.Fprintf(&b, "version %d registered by %s", v.Number, v.CreatedBy)
+	case e.What == "alias.move":
+		var m struct {
+			Alias    string
+			From, To int
+		}
+		_ = json.Unmarshal(e.Data, &m) // likewise
+		fmt.Fprintf(&b, "%s %s", m.Alias, aliasMove(m.From, m.To))
+		if e.Why != "" {
+			b.WriteString(": " + e.Why)
+		}
+	default:
 		what := strings.TrimPrefix(v.What, "entry.")
 		if e.Kind != "" {
 			what = string(e.Kind) + " " + what
@@ -103,4 +118,14 @@ func eventView(e ledger.Event) EventView {
 	}
 	v.Text = b.String()
 	return v
+}
+
+func aliasMove(from, to int) string {
+	switch {
+	case to == 0:
+		return fmt.Sprintf("no longer points at version %d", from)
+	case from == 0:
+		return fmt.Sprintf("points at version %d", to)
+	}
+	return fmt.Sprintf("moves from version %d to %d", from, to)
 }

@@ -62,7 +62,7 @@ func (s *server) awaitReady(ctx context.Context, log string) error {
 		select {
 		case err := <-s.done:
 			text, _ := os.ReadFile(log)
-			return fmt.Errorf("stoa up ended at once (%v):\n%s", err, text)
+			return fmt.Errorf("stoa up ended at once: %w\n%s", err, text)
 		case <-ctx.Done():
 			return fmt.Errorf("stoa up is not ready: %w; see %s", ctx.Err(), log)
 		case <-tick.C:
@@ -102,7 +102,7 @@ func (s *server) stop() {
 	case <-s.done:
 	case <-time.After(30 * time.Second):
 		_ = s.cmd.Process.Kill()
-		<-s.done
+		_ = <-s.done
 	}
 }
 

@@ -117,7 +117,7 @@ func run(ctx context.Context, args []string) error {
 		select {
 		case <-ctx.Done():
 		case err := <-srv.done:
-			return fmt.Errorf("stoa up ended: %v", err)
+			return fmt.Errorf("stoa up ended: %w", err)
 		}
 	}
 	return nil

@@ -85,7 +85,7 @@ func (r *replay) firstVersion(ctx context.Context) error {
 	_, err := r.srv.call(ctx, http.MethodPost, "/v2/models/"+endpoint+"/infer", inferBody(nil, "", r.rows[:1], true), nil)
 	var refused *apiError
 	if !errors.As(err, &refused) || refused.status != http.StatusServiceUnavailable {
-		return fmt.Errorf("an endpoint without a version should answer 503, got %v", err)
+		return fmt.Errorf("an endpoint without a version should answer 503, got: %w", err)
 	}
 	r.view.note("before the first version: 503 %s", refused.Reason)
 
