@@ -21,6 +21,7 @@ type forest struct {
 	columns []column
 	double  bool
 	blocks  []block
+	arena   []int64 // the narrow nodes of all blocks
 
 	// Leaves, by their position over all blocks.
 	values []float32 // what the leaf adds, when every tree has one weight per leaf, for one and the same target
@@ -36,7 +37,7 @@ type span struct{ first, count int32 }
 type block struct {
 	first, trees int     // numbers of the trees
 	base         int     // position of nodes[0] over all blocks
-	nodes        []int64 // narrow words, with room behind them so that no 16-bit position is out of range
+	nodes        []int64 // narrow words and what follows them, so that no 16-bit position is out of range
 	wide         []wide  // instead of nodes, for what narrow words cannot hold
 	roots        []int32 // padded with the last one to a multiple of lanes
 	least, most  []int32 // least and greatest depth of a leaf, for each group of lanes roots
@@ -67,40 +68,37 @@ func compileForest(s *forestSpec, double bool) *forest {
 	return f
 }
 
-// A reach is the least and greatest depth of the leaves of a tree.
-type reach struct{ least, most int32 }
-
-// measure returns the number of nodes and the depths of each tree.
-func (s *forestSpec) measure() ([]int, []reach) {
+// measure returns the number of nodes and the depth of each tree.
+func (s *forestSpec) measure() ([]int, []int32) {
 	type visit struct {
 		node  int
 		depth int32
 	}
-	sizes, depths := make([]int, len(s.roots)), make([]reach, len(s.roots))
+	sizes, depths := make([]int, len(s.roots)), make([]int32, len(s.roots))
 	var stack []visit
 	for t, root := range s.roots {
-		r := reach{least: 1<<31 - 1}
 		for stack = append(stack, visit{root, 0}); len(stack) > 0; {
 			v := stack[len(stack)-1]
 			stack = stack[:len(stack)-1]
 			sizes[t]++
+			depths[t] = max(depths[t], v.depth)
 			if b := &s.nodes[v.node]; b.mode != modeLeaf {
 				stack = append(stack, visit{b.no, v.depth + 1}, visit{b.yes, v.depth + 1})
-				continue
 			}
-			r.least, r.most = min(r.least, v.depth), max(r.most, v.depth)
 		}
-		depths[t] = r
 	}
 	return sizes, depths
 }
 
 // addBlock lays out the trees first to end, which have count nodes.
-func (f *forest) addBlock(tests []test, first, end, count int, depths []reach) {
+func (f *forest) addBlock(tests []test, first, end, count int, depths []int32) {
 	b := block{first: first, trees: end - first, base: len(f.spans)}
 	narrow := count <= maxBlockNodes && len(f.columns) <= maxNarrowColumns
 	if narrow {
-		b.nodes = make([]int64, count, count+maxBlockNodes)[:count+maxBlockNodes]
+		if f.arena == nil {
+			f.arena = make([]int64, len(f.spec.nodes)+maxBlockNodes)
+		}
+		b.nodes = f.arena[b.base : b.base+maxBlockNodes]
 	} else {
 		b.wide = make([]wide, count)
 	}
@@ -114,11 +112,11 @@ func (f *forest) addBlock(tests []test, first, end, count int, depths []reach) {
 		b.roots = append(b.roots, b.roots[len(b.roots)-1])
 	}
 	for g := 0; g < len(b.roots); g += lanes {
-		least, most := int32(1<<31-1), int32(0)
+		most := int32(0)
 		for t := first + g; t < min(first+g+lanes, end); t++ {
-			least, most = min(least, depths[t].least), max(most, depths[t].most)
+			most = max(most, depths[t])
 		}
-		b.least, b.most = append(b.least, least), append(b.most, most)
+		b.most = append(b.most, most)
 	}
 	f.blocks = append(f.blocks, b)
 }

@@ -95,6 +95,9 @@ func buildLinearClassifier(n *nodeProto) (kernel, *labels, error) {
 	if err := checkTransform(name); err != nil {
 		return nil, nil, err
 	}
+	if len(l.strs) > 0 && len(l.ints) > 0 {
+		return nil, nil, invalid("it has both classlabels_strings and classlabels_ints")
+	}
 	targets := len(intercepts)
 	if targets < 1 || targets > maxTargets || len(coefficients) == 0 || len(coefficients)%targets != 0 {
 		return nil, nil, fmt.Errorf("it has %d coefficients for %d intercepts", len(coefficients), targets)

@@ -40,7 +40,12 @@ func Load(artifact []byte) (*Model, error) {
 	if err != nil {
 		return nil, refuse(err, "the artifact is not an ONNX model")
 	}
-	b := &builder{model: &Model{}, slots: map[string]int{}, labels: map[string]*labels{}}
+	return assemble(proto)
+}
+
+// assemble builds and rehearses the model of a decoded file.
+func assemble(proto *modelProto) (*Model, error) {
+	b := &builder{model: &Model{}, slots: map[string]int{}}
 	if err := b.build(proto); err != nil {
 		return nil, refuse(err, "the model is not valid")
 	}
@@ -82,7 +87,6 @@ type builder struct {
 	model  *Model
 	opsets map[string]int64
 	slots  map[string]int // of the values defined so far, by name
-	labels map[string]*labels
 }
 
 func (b *builder) build(p *modelProto) error {
@@ -165,6 +169,13 @@ func (b *builder) addInput(in valueInfo) error {
 	if len(shape) > 0 {
 		shape[0] = -1
 	}
+	width := int64(1)
+	for _, d := range shape {
+		if d > maxFeatures || max(d, 1)*width > maxFeatures {
+			return fmt.Errorf("input %q has shape %v, beyond %d features", in.name, shape, maxFeatures)
+		}
+		width *= max(d, 1)
+	}
 	m.inputs = append(m.inputs, stoa.TensorSpec{Name: in.name, Datatype: k.datatype(), Shape: shape})
 	m.inputSlots = append(m.inputSlots, slot)
 	m.inputKinds = append(m.inputKinds, k)
@@ -198,8 +209,8 @@ func (b *builder) addNode(n *nodeProto) error {
 	if len(n.outputs) < 1 || len(n.outputs) > op.maxOut {
 		return fmt.Errorf("it has %d outputs instead of %s", len(n.outputs), span{1, int32(op.maxOut)})
 	}
-	for i := range op.minIn {
-		if s.in[i] < 0 {
+	for i, slot := range s.in {
+		if slot < 0 && (i < op.minIn || !op.gaps) {
 			return fmt.Errorf("its input %d is missing", i)
 		}
 	}
@@ -239,7 +250,8 @@ func (b *builder) addOutput(out valueInfo) error {
 			return fmt.Errorf("output %q is listed twice", out.name)
 		}
 	}
-	m.outputs = append(m.outputs, stoa.TensorSpec{Name: out.name, Shape: slices.Clone(out.shape)})
+	// The rehearsal replaces the shape and finds the datatype; these are for a model that it cannot run.
+	m.outputs = append(m.outputs, stoa.TensorSpec{Name: out.name, Datatype: kindOf(out.elem).datatype(), Shape: slices.Clone(out.shape)})
 	m.outputSlots = append(m.outputSlots, slot)
 	return nil
 }

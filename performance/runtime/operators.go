@@ -8,6 +8,7 @@ type operator struct {
 	minIn, maxIn int
 	maxOut       int
 	fixedOut     bool // the kernel always writes maxOut outputs
+	gaps         bool // inputs behind the first minIn may be left out
 }
 
 const anyNumber = math.MaxInt32
@@ -19,7 +20,7 @@ func variadic(k kernel) operator { return operator{run: k, minIn: 1, maxIn: anyN
 
 // upTo describes a kernel of one output and optional inputs.
 func upTo(minIn, maxIn int, k kernel) operator {
-	return operator{run: k, minIn: minIn, maxIn: maxIn, maxOut: 1}
+	return operator{run: k, minIn: minIn, maxIn: maxIn, maxOut: 1, gaps: true}
 }
 
 // classifier describes a kernel whose outputs are labels and scores.
@@ -212,7 +213,7 @@ func (b *builder) structural(n *nodeProto) (op operator, known bool, err error) 
 		return operator{run: func(_, out []*value) error { out[0].view(v); return nil }, maxOut: 1}, true, err
 	case "Split":
 		k, err = buildSplit(n)
-		return operator{run: k, minIn: 1, maxIn: 2, maxOut: anyNumber}, true, err
+		return operator{run: k, minIn: 1, maxIn: 2, maxOut: anyNumber, gaps: true}, true, err
 	case "Gather":
 		k, err = buildGather(n)
 		return dyadic(k), true, err

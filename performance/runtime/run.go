@@ -15,10 +15,14 @@ const maxPooled = 16 << 20
 type frame struct {
 	values  []value
 	in, out [][]*value
+	spent   int64 // bytes of buffers that the values own
 }
 
 func (m *Model) newFrame() *frame {
 	f := &frame{values: make([]value, len(m.constants))}
+	for i := range f.values {
+		f.values[i].spent = &f.spent
+	}
 	for slot, c := range m.constants {
 		if c != nil {
 			f.values[slot].view(c)
@@ -42,20 +46,17 @@ func (m *Model) newFrame() *frame {
 
 // release forgets what the frame saw of the request and returns it to the pool, unless it has grown too large.
 func (m *Model) release(f *frame) {
-	bytes := 0
+	if f.spent > maxPooled {
+		return
+	}
 	for i := range f.values {
-		o := &f.values[i].own
+		v := &f.values[i]
 		if m.constants[i] == nil {
-			f.values[i].arrays = arrays{}
+			v.arrays = arrays{}
 		}
-		bytes += 4*cap(o.f32) + 8*cap(o.f64) + 8*cap(o.i64) + 4*cap(o.i32) + cap(o.bools) + 16*cap(o.strs)
-		if len(o.strs) > 0 {
-			clear(o.strs)
-		}
+		clear(v.own.strs)
 	}
-	if bytes <= maxPooled {
-		m.frames.Put(f)
-	}
+	m.frames.Put(f)
 }
 
 // Run computes the outputs named, or all when none are named, in that order. An error is a *[stoa.Refusal] of reason
@@ -204,18 +205,20 @@ func bindData(v *value, t *stoa.Tensor, want kind) error {
 func (m *Model) collect(f *frame, wanted []string) ([]stoa.Tensor, error) {
 	if len(wanted) == 0 {
 		out := make([]stoa.Tensor, len(m.outputs))
+		dims := make([]int64, 0, 2*len(out)) // one allocation for the shapes of nearly every model
 		for i := range out {
-			f.values[m.outputSlots[i]].export(m.outputs[i].Name, &out[i])
+			dims = f.values[m.outputSlots[i]].export(m.outputs[i].Name, &out[i], dims)
 		}
 		return out, nil
 	}
 	out := make([]stoa.Tensor, len(wanted))
+	dims := make([]int64, 0, 2*len(out))
 	for i, name := range wanted {
 		k := slices.IndexFunc(m.outputs, func(s stoa.TensorSpec) bool { return s.Name == name })
 		if k < 0 {
 			return nil, badInput("output %q is unknown; the model gives %q", name, m.outputNames())
 		}
-		f.values[m.outputSlots[k]].export(name, &out[i])
+		dims = f.values[m.outputSlots[k]].export(name, &out[i], dims)
 	}
 	return out, nil
 }
@@ -228,13 +231,13 @@ func (m *Model) outputNames() []string {
 	return names
 }
 
-// export copies v into t.
-func (v *value) export(name string, t *stoa.Tensor) {
+// export copies v into t. The shape is appended to dims, which it returns.
+func (v *value) export(name string, t *stoa.Tensor, dims []int64) []int64 {
 	t.Name, t.Datatype = name, v.kind.datatype()
-	t.Shape = make([]int64, len(v.shape))
-	for i, d := range v.shape {
-		t.Shape[i] = int64(d)
+	for _, d := range v.shape {
+		dims = append(dims, int64(d))
 	}
+	t.Shape = dims[len(dims)-len(v.shape) : len(dims) : len(dims)]
 	switch v.kind {
 	case kindFloat:
 		t.Data = copied(v.f32)
@@ -249,6 +252,7 @@ func (v *value) export(name string, t *stoa.Tensor) {
 	case kindString:
 		t.Data = copied(v.strs)
 	}
+	return dims
 }
 
 // copied returns a copy of s that is not nil.

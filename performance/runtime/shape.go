@@ -38,7 +38,7 @@ func buildReshape(n *nodeProto) (kernel, error) {
 	keepZero := a.integer("allowzero", 0) != 0
 	return func(in, out []*value) error {
 		want := a.ints("shape")
-		if len(in) > 1 {
+		if len(in) > 1 && in[1] != nil {
 			var err error
 			if want, err = integers(in[1]); err != nil {
 				return err

@@ -116,6 +116,9 @@ type classification struct {
 func buildTreeClassifier(n *nodeProto) (kernel, *labels, error) {
 	a := attributes{n}
 	c := classification{labels: labels{strs: a.strs("classlabels_strings"), ints: a.ints("classlabels_int64s")}}
+	if len(c.labels.strs) > 0 && len(c.labels.ints) > 0 {
+		return nil, nil, invalid("it has both classlabels_strings and classlabels_int64s")
+	}
 	s, err := parseForest(n, "class", c.labels.count())
 	if err != nil {
 		return nil, nil, err

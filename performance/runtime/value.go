@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"fmt"
+	"unsafe"
 
 	"github.com/stoaproject/stoa"
 )
@@ -95,6 +96,7 @@ type value struct {
 	shape []int
 	dims  [maxRank]int // backs shape
 	own   arrays
+	spent *int64 // bytes of buffers in the frame; nil outside a frame
 }
 
 // slot returns the place of the slice of T in a.
@@ -166,6 +168,13 @@ func fill[T element](v *value, dims ...int) ([]T, error) {
 	}
 	own := slot[T](&v.own)
 	if cap(*own) < n {
+		if v.spent != nil {
+			var zero T
+			*v.spent += int64(n) * int64(unsafe.Sizeof(zero))
+			if *v.spent > maxFrame {
+				return nil, badShape("the run would need more than %d bytes", maxFrame)
+			}
+		}
 		*own = make([]T, n)
 	}
 	data := (*own)[:n]

@@ -12,7 +12,8 @@ import (
 // Bounds on what a file may ask for, chosen far above any exported model and far below what would exhaust memory.
 const (
 	maxRank     = 8       // dimensions of a tensor
-	maxElements = 1 << 25 // elements of one tensor, in the file or while running
+	maxElements = 1 << 24 // elements of one tensor, in the file or while running
+	maxFrame    = 1 << 30 // bytes of all tensors of one run
 	maxNodes    = 1 << 14 // operators in a graph
 )
 
