@@ -304,12 +304,16 @@ func (l *lifecycle) foldOne(s *modelState, j stoa.Judgement) {
 	if s.Detector == nil {
 		return
 	}
-	if alarm := s.Detector.Fold(j); alarm != nil {
-		s.Counts.Alarms++
-		s.Pending = alarm
-		l.lg.Warn("decay alarm", "model", j.Model, "version", alarm.Version, "observed", alarm.Observed,
-			"reference", alarm.Reference, "labels", alarm.Labels, "since", alarm.Since)
+	alarm := s.Detector.Fold(j)
+	if alarm == nil || l.rollouts[j.Model] != nil || l.jobs[j.Model] != nil {
+		return // a model that stays bad alarms again and again; while a successor is on its way that is no news
 	}
+	if s.Pending == nil {
+		s.Counts.Alarms++
+	}
+	s.Pending = alarm
+	l.lg.Warn("decay alarm", "model", j.Model, "version", alarm.Version, "observed", alarm.Observed,
+		"reference", alarm.Reference, "labels", alarm.Labels, "since", alarm.Since)
 }
 
 // proposePending turns an alarm into a proposal to retrain, once the model is free: no retraining or rollout of it is
