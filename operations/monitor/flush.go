@@ -153,8 +153,8 @@ func (w *work) writeTail(ctx context.Context) error {
 	return nil
 }
 
-// makeRoom removes the oldest waiting predictions, a segment at a time: those that waited too long, and those beyond the
-// number of rows allowed.
+// makeRoom removes the oldest waiting predictions, a segment at a time: those that waited too long, and those beyond
+// the number of rows allowed.
 func (w *work) makeRoom(ctx context.Context) error {
 	oldest := w.m.config.Now().Add(-w.m.config.Wait).UnixMicro()
 	var last int64

@@ -271,8 +271,8 @@ func (j *joiner) finish(ctx context.Context) error {
 // judge appends one judgement and counts it. It is written by writeJudgements.
 func (w *work) judge(number int64, label stoa.Label, decision string, at int64, by string, judged int64) {
 	w.totals.Judged++
-	w.judgements = append(w.judgements, w.totals.Judged, slot(label.ID), label.ID, label.Row, number, decision, label.Value,
-		at, judged, by)
+	w.judgements = append(w.judgements, w.totals.Judged, slot(label.ID), label.ID, label.Row, number,
+		decision, label.Value, at, judged, by)
 	w.confusion[confusionKey{number, hourOf(at), decision, label.Value}]++
 }
 
@@ -295,7 +295,8 @@ func (w *work) writeJudgements(ctx context.Context) error {
 }
 
 // joinLate joins a shadow decision with labels that came before it. It returns the decisions that still wait.
-func (w *work) joinLate(ctx context.Context, id string, e *entry, decided []string, rows int64) ([]string, int64, error) {
+func (w *work) joinLate(ctx context.Context, id string, e *entry, decided []string, rows int64,
+) ([]string, int64, error) {
 	known, err := w.labelsOf(ctx, id, e.series)
 	if err != nil || len(known) == 0 {
 		return decided, rows, err

@@ -21,8 +21,8 @@
 //
 // # The path of a label
 //
-// [Monitor.Label] first writes the predictions still in memory, then joins, all before it returns: an acknowledged label
-// survives a crash. Labels that cannot be joined are reported one by one with a reason; the others join. A shadow
+// [Monitor.Label] first writes the predictions still in memory, then joins, all before it returns: an acknowledged
+// label survives a crash. Labels that cannot be joined are reported one by one with a reason; the others join. A shadow
 // decision that arrives after the label of its row is joined when it is written, so the order of the two does not
 // matter.
 //

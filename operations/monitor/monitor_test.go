@@ -295,7 +295,8 @@ func TestAcknowledgedSurvivesReopening(t *testing.T) {
 	if got := judgements(t, m); len(got) != 1 || got[0].Model != "price" {
 		t.Errorf("judgements %+v; want the one acknowledged", got)
 	}
-	if report := mustLabel(t, m, label("b", 0, "UP"), label("a", 0, "UP")); report.Joined != 1 || len(report.Duplicate) != 1 {
+	report := mustLabel(t, m, label("b", 0, "UP"), label("a", 0, "UP"))
+	if report.Joined != 1 || len(report.Duplicate) != 1 {
 		t.Errorf("report %+v; want b joined and a known", report)
 	}
 	if s := m.Stats(); s.Waiting != 0 || s.Judged != 2 {

@@ -10,8 +10,8 @@ import (
 	"github.com/stoaproject/stoa/store"
 )
 
-// segmentSize is how many predictions share a row of the database. A row for each prediction, with an index by id, costs
-// 13 µs of CPU a prediction, a fifth of serving it; a shared one costs less than 1 µs.
+// segmentSize is how many predictions share a row of the database. A row for each prediction, with an index by id,
+// costs 13 µs of CPU a prediction, a fifth of serving it; a shared one costs less than 1 µs.
 const segmentSize = 512
 
 // A filter is a Bloom filter of the prediction ids of a segment: 16 bits for each, of which 6 are set, so that one of
@@ -70,8 +70,8 @@ type segment struct {
 	filter  filter
 }
 
-// segments is the list of all segments, oldest first, and the body of the last one while it is being filled. The list is
-// never changed in place: a transaction works on a copy that replaces it on commit.
+// segments is the list of all segments, oldest first, and the body of the last one while it is being filled. The list
+// is never changed in place: a transaction works on a copy that replaces it on commit.
 type segments struct {
 	list []*segment
 	tail []byte // nil when the next prediction begins a new segment

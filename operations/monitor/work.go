@@ -150,8 +150,8 @@ func slot[T string | []byte](id T) int64 {
 // hourOf returns the hours since 1970 of a time in microseconds since 1970.
 func hourOf(us int64) int64 { return us / 3_600_000_000 }
 
-// recent remembers the slots of the ids that got labels lately. Only a shadow decision of one of these can have come too
-// late to be joined, so that the others need no query.
+// recent remembers the slots of the ids that got labels lately. Only a shadow decision of one of these can have come
+// too late to be joined, so that the others need no query.
 type recent struct {
 	ring [8192]int64
 	next int
