@@ -77,8 +77,10 @@ func run(library, model, out string, turns int) error {
 	if err != nil {
 		return err
 	}
-	r := report{Time: time.Now().UTC(), Go: goruntime.Version(), Model: "XGBoost classifier, 100 trees of depth 6, 30 features",
-		Turns: turns}
+	r := report{
+		Time: time.Now().UTC(), Go: goruntime.Version(), Turns: turns,
+		Model: "XGBoost classifier, 100 trees of depth 6, 30 features",
+	}
 	fmt.Printf("%6s  %16s  %16s  %6s  %s\n", "rows", "stoa rows/s", "onnxruntime", "ratio", "p10–p90")
 	for _, rows := range []int{1, 8, 64, 1000} {
 		p, err := open(library, artifact, m, rows)

@@ -136,6 +136,11 @@ func (t *tableau) column(feature int, low bool, members []float64) int {
 	key := columnKey{feature: feature, low: low}
 	if members != nil {
 		members = slices.Clone(members)
+		for i := range members {
+			if !t.double {
+				members[i] = float64(float32(members[i]))
+			}
+		}
 		slices.Sort(members)
 		members = slices.Compact(members)
 		key.set = fmt.Sprint(members)
@@ -151,22 +156,24 @@ func (t *tableau) column(feature int, low bool, members []float64) int {
 // rank sets the keys of a forest of doubles: x <= threshold exactly when fewer thresholds are below x than the
 // threshold's own rank allows.
 func (t *tableau) rank(s *forestSpec, tests []test) {
-	for i := range tests {
-		c := &t.columns[tests[i].column]
-		if s.nodes[i].mode != modeLeaf && len(c.members) == 0 && t.pending[i] == t.pending[i] {
-			c.ranks = append(c.ranks, t.pending[i])
+	compares := func(i int) bool {
+		return s.nodes[i].mode != modeLeaf && len(t.columns[tests[i].column].members) == 0
+	}
+	for i, threshold := range t.pending {
+		if compares(i) && threshold == threshold {
+			c := &t.columns[tests[i].column]
+			c.ranks = append(c.ranks, threshold)
 		}
 	}
 	for i := range t.columns {
 		slices.Sort(t.columns[i].ranks)
 		t.columns[i].ranks = slices.Compact(t.columns[i].ranks)
 	}
-	for i := range tests {
-		c := &t.columns[tests[i].column]
+	for i, threshold := range t.pending {
 		switch {
-		case s.nodes[i].mode == modeLeaf || len(c.members) > 0:
-		case t.pending[i] == t.pending[i]:
-			tests[i].key = int32(sort.SearchFloat64s(c.ranks, t.pending[i]))
+		case !compares(i):
+		case threshold == threshold:
+			tests[i].key = int32(sort.SearchFloat64s(t.columns[tests[i].column].ranks, threshold))
 		default:
 			tests[i].key = -1
 		}

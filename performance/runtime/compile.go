@@ -19,7 +19,7 @@ const lanes = 4
 type forest struct {
 	spec    *forestSpec
 	columns []column
-	double  bool
+	narrow  bool // the columns fit narrow nodes
 	blocks  []block
 	arena   []int64 // the narrow nodes of all blocks
 
@@ -50,10 +50,11 @@ type wide struct {
 	column int32
 }
 
-// compileForest lays out s. With double set, it compares in double precision.
-func compileForest(s *forestSpec, double bool) *forest {
+// compileForest lays out s. With double set, it compares in double precision. Narrow nodes are used for up to the given
+// number of columns, at most maxNarrowColumns.
+func compileForest(s *forestSpec, double bool, narrow int) *forest {
 	t, tests := newTableau(s, double)
-	f := &forest{spec: s, columns: t.columns, double: double}
+	f := &forest{spec: s, columns: t.columns, narrow: len(t.columns) <= narrow}
 	sizes, depths := s.measure()
 	for first := 0; first < len(s.roots); {
 		nodes, end := sizes[first], first+1
@@ -93,8 +94,7 @@ func (s *forestSpec) measure() ([]int, []int32) {
 // addBlock lays out the trees first to end, which have count nodes.
 func (f *forest) addBlock(tests []test, first, end, count int, depths []int32) {
 	b := block{first: first, trees: end - first, base: len(f.spans)}
-	narrow := count <= maxBlockNodes && len(f.columns) <= maxNarrowColumns
-	if narrow {
+	if f.narrow && count <= maxBlockNodes {
 		if f.arena == nil {
 			f.arena = make([]int64, len(f.spec.nodes)+maxBlockNodes)
 		}

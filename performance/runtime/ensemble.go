@@ -25,8 +25,8 @@ type forestScratch struct {
 }
 
 func newEnsemble(s *forestSpec) *ensemble {
-	e := &ensemble{spec: s, single: compileForest(s, false)}
-	e.double = sync.OnceValue(func() *forest { return compileForest(s, true) })
+	e := &ensemble{spec: s, single: compileForest(s, false, maxNarrowColumns)}
+	e.double = sync.OnceValue(func() *forest { return compileForest(s, true, maxNarrowColumns) })
 	e.pool.New = func() any { return &forestScratch{} }
 	return e
 }

@@ -251,7 +251,9 @@ func (b *builder) addOutput(out valueInfo) error {
 		}
 	}
 	// The rehearsal replaces the shape and finds the datatype; these are for a model that it cannot run.
-	m.outputs = append(m.outputs, stoa.TensorSpec{Name: out.name, Datatype: kindOf(out.elem).datatype(), Shape: slices.Clone(out.shape)})
+	m.outputs = append(m.outputs, stoa.TensorSpec{
+		Name: out.name, Datatype: kindOf(out.elem).datatype(), Shape: slices.Clone(out.shape),
+	})
 	m.outputSlots = append(m.outputSlots, slot)
 	return nil
 }

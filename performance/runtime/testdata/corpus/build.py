@@ -161,7 +161,8 @@ def columns(xd, yd):
         ("city", OneHotEncoder(handle_unknown="ignore"), ["city", "plan"]),
         ("visits", OneHotEncoder(handle_unknown="ignore"), ["visits"])])
     label = np.where(yd > 150, "high", "low")
-    feed = {k: table[k].to_numpy(dtype=object if k in ("city", "plan") else table[k].dtype)[:24, None] for k, _ in kinds}
+    texts = ("city", "plan")
+    feed = {k: table[k].to_numpy(dtype=object if k in texts else table[k].dtype)[:24, None] for k, _ in kinds}
     feed = {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in feed.items()}
     feed["city"][3, 0] = "nowhere"
     for name, model in [("logistic", LogisticRegression()), ("boosting", GradientBoostingClassifier(n_estimators=10))]:
@@ -268,7 +269,8 @@ def hand_models():
         for targets, w in ((1, single), (3, single | dict(target_ids=[k % 3 for k in range(24)]))):
             node = helper.make_node("TreeEnsembleRegressor", ["X"], ["Y"], domain=n, n_targets=targets,
                                     aggregate_function=function, base_values=[0.25] * targets, **w, **tree)
-            graph(f"aggregate_{function.lower()}_{targets}", [node], ins, [("Y", TensorProto.FLOAT, [None, targets])], x)
+            graph(f"aggregate_{function.lower()}_{targets}", [node], ins,
+                  [("Y", TensorProto.FLOAT, [None, targets])], x)
     classifiers(x, ins, tree, n)
     linear(x[:5], ins, n)
     encoders(n)
