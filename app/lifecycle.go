@@ -59,9 +59,10 @@ type lifecycle struct {
 	// Owned by the loop.
 	cursor   int64
 	states   map[string]*modelState
-	rollouts map[string]*delivery.Rollout // under way, by model
-	jobs     map[string]*job              // under way, by model
-	wg       sync.WaitGroup               // of jobs
+	rollouts map[string]*delivery.Rollout             // under way, by model
+	jobs     map[string]*job                          // under way, by model
+	dropped  struct{ monitor, labels, shadows int64 } // counted in the metrics so far
+	wg       sync.WaitGroup                           // of jobs
 }
 
 // A modelState is what the loop remembers of one model; it is stored as JSON.
@@ -83,6 +84,8 @@ func (a *App) startLifecycle(ctx context.Context) error {
 	if err := l.cleanJobs(ctx); err != nil {
 		return fmt.Errorf("clearing up old retraining jobs: %w", err)
 	}
+	stats := l.rooms.monitor.Stats()
+	l.dropped.labels = stats.Evicted + stats.Expired // the database remembers them, the metrics do not
 	run, stop := context.WithCancel(ctx)
 	stopped := make(chan struct{})
 	go func() {

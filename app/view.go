@@ -42,7 +42,28 @@ func (l *lifecycle) publish(ctx context.Context) error {
 	l.mu.Lock()
 	l.views = views
 	l.mu.Unlock()
+	l.publishQueues()
 	return nil
+}
+
+// publishQueues shows what waits in the bounded queues, and what they could not take.
+func (l *lifecycle) publishQueues() {
+	stats := l.rooms.monitor.Stats()
+	l.rooms.telemetry.Pending(stats.Waiting)
+	for _, q := range []struct {
+		name string
+		now  int64
+		last *int64
+	}{
+		{"monitor", stats.Dropped, &l.dropped.monitor},
+		{"labels", stats.Evicted + stats.Expired, &l.dropped.labels},
+		{"shadows", l.rooms.shadows.dropped.Load(), &l.dropped.shadows},
+	} {
+		if n := q.now - *q.last; n > 0 {
+			l.rooms.telemetry.Dropped(q.name, int(n))
+		}
+		*q.last = q.now
+	}
 }
 
 // view is where a model stands.

@@ -55,7 +55,7 @@ func newMetrics() *metrics {
 		rollouts:  counter("stoa_rollouts_total", "Rollouts that ended, by outcome.", "model", "outcome"),
 		labels: counter("stoa_labels_total",
 			"Labels received: joined with their prediction, for no known prediction, or given twice.", "result"),
-		pending: gauge("stoa_pending_predictions", "Predictions that wait for their labels.", "model"),
+		pending: gauge("stoa_pending_predictions", "Predictions that wait for their labels."),
 		dropped: counter("stoa_dropped_total", "Records dropped because a bounded queue was full.", "queue"),
 	}
 }
@@ -109,10 +109,8 @@ func (t *Telemetry) Labels(joined, unknown, duplicate int) {
 	t.metrics.labels.WithLabelValues("duplicate").Add(float64(duplicate))
 }
 
-// Pending shows how many predictions of a model wait for their labels.
-func (t *Telemetry) Pending(model string, predictions int) {
-	t.metrics.pending.WithLabelValues(t.names.bound(kindModel, model)).Set(float64(predictions))
-}
+// Pending shows how many predictions wait for their labels.
+func (t *Telemetry) Pending(predictions int64) { t.metrics.pending.WithLabelValues().Set(float64(predictions)) }
 
 // Dropped counts records that a bounded queue could not take, by the name of the queue.
 func (t *Telemetry) Dropped(queue string, records int) {

@@ -90,7 +90,7 @@ func TestEventsAreShown(t *testing.T) {
 	tel.Retrained("price", "registered")
 	tel.RolledOut("price", "promoted")
 	tel.Labels(5, 2, 1)
-	tel.Pending("price", 48)
+	tel.Pending(48)
 	tel.Dropped("access_log", 7)
 	wantLines(t, scrape(t, tel),
 		`stoa_breaker_state{target="price@champion"} 2`,
@@ -102,7 +102,7 @@ func TestEventsAreShown(t *testing.T) {
 		`stoa_labels_total{result="joined"} 5`,
 		`stoa_labels_total{result="unknown"} 2`,
 		`stoa_labels_total{result="duplicate"} 1`,
-		`stoa_pending_predictions{model="price"} 48`,
+		`stoa_pending_predictions 48`,
 		`stoa_dropped_total{queue="access_log"} 7`)
 }
 
