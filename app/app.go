@@ -154,6 +154,11 @@ func (a *App) Start(ctx context.Context) (err error) {
 		return err
 	}
 	a.exchange(next)
+	a.down.add("endpoints", func(context.Context) error {
+		a.plan.Load().close()
+		a.rooms.implicit.close()
+		return nil
+	})
 	if err := a.startLifecycle(ctx); err != nil {
 		return err
 	}
@@ -255,6 +260,7 @@ func (a *App) Reload(ctx context.Context) error {
 		return err
 	}
 	if err := a.noteReload(ctx, next); err != nil {
+		next.close()
 		return err
 	}
 	a.exchange(next)
@@ -265,10 +271,7 @@ func (a *App) Reload(ctx context.Context) error {
 
 // exchange puts a plan in force. Calls under way end by the plan that they began with.
 func (a *App) exchange(next *plan) {
-	before := a.plan.Swap(next)
-	for _, e := range before.endpoints {
-		e.policy.Close()
-	}
+	a.plan.Swap(next).close()
 	a.rooms.telemetry.Serve(slices.Collect(maps.Keys(next.endpoints)))
 }
 

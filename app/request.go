@@ -36,6 +36,13 @@ type endpoint struct {
 	policy *fallback.Policy // over the targets and fallbacks
 }
 
+// close lets the goroutines of the endpoints end. Calls under way are still answered.
+func (p *plan) close() {
+	for _, e := range p.endpoints {
+		e.policy.Close()
+	}
+}
+
 // newPlan builds the plan of a workload, or fails and leaves nothing behind.
 func (a *App) newPlan(w *manifest.Workload) (*plan, error) {
 	p := &plan{workload: w, endpoints: make(map[string]*endpoint, len(w.Endpoints))}
@@ -46,6 +53,7 @@ func (a *App) newPlan(w *manifest.Workload) (*plan, error) {
 		}
 		built, err := a.newEndpoint(w, name, e, before)
 		if err != nil {
+			p.close()
 			return nil, fmt.Errorf("endpoint %s: %w", name, err)
 		}
 		p.endpoints[name] = built

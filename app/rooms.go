@@ -241,6 +241,14 @@ func (i *implicitEndpoints) get(name string) *endpoint {
 	return i.m[name]
 }
 
+func (i *implicitEndpoints) close() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, e := range i.m {
+		e.policy.Close()
+	}
+}
+
 // put keeps e unless another was faster, and returns the one kept.
 func (i *implicitEndpoints) put(name string, e *endpoint) *endpoint {
 	i.mu.Lock()
