@@ -31,7 +31,7 @@ VULNCHECK  := $(TOOLS)/govulncheck
 help: ## Show this list
 	@echo 'Stoa: run AI workloads that are well architected, and prove it.'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make demo STAY=1   leaves the demo serving when it ends'
 
@@ -62,11 +62,15 @@ demo: build ## Do the main job on real data: serve, fall back, notice decay, ret
 
 .PHONY: test
 test: check-go ## Run vet, lint, the walls and all tests with the race detector
-	@tools/check vet lint walls race
+	@tools/check vet lint walls race postgres
 
 .PHONY: test-long
 test-long: check-go ## Run everything: test, the long tests, a short fuzz of every target, known vulnerabilities
-	@tools/check vet lint walls long fuzz vuln
+	@tools/check vet lint walls long postgres fuzz vuln
+
+.PHONY: test-postgres
+test-postgres: check-go ## Run the suites of all that keeps data on a private PostgreSQL too (skips when there is none)
+	@tools/check postgres
 
 .PHONY: vet
 vet: check-go

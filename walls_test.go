@@ -43,6 +43,7 @@ var (
 var walls = []wall{
 	{packages: []string{""}},
 	{packages: []string{"store"}, may: []string{""}, tests: []string{"store/*"}},
+	{packages: []string{"store/storetest"}, may: append([]string{""}, cellar...)}, // opens the engines for every suite
 	{packages: []string{"store/*"}, may: []string{"", "store"}, tests: []string{"store/*"}},
 	{packages: []string{"ledger"}, may: []string{"", "store"}, tests: cellar},
 	{packages: rooms, may: []string{"", "store", "ledger"}, tests: cellar},
@@ -72,6 +73,7 @@ var thirdParty = []allowance{
 	{[]string{"store"}, "github.com/pressly/goose/v3", true, "numbered migrations with a version table for each room"},
 	{[]string{"store/sqlite"}, "modernc.org/sqlite", true, "SQLite without C"},
 	{[]string{"store/sqlite"}, "golang.org/x/sys", true, "the lock on the data directory"},
+	{[]string{"store/postgres"}, "github.com/jackc/pgx/v5", true, "PostgreSQL's protocol"},
 	{[]string{"store/blob"}, "golang.org/x/sys", false, "a disk that is full, by a limit on the size of files"},
 	{[]string{"manifest"}, "github.com/goccy/go-yaml", true, "errors with line and column"},
 	{[]string{"manifest"}, "github.com/santhosh-tekuri/jsonschema/v6", false, "checks the examples against the schema"},
