@@ -84,6 +84,8 @@ var thirdParty = []allowance{
 	{[]string{"cli", "examples/..."}, "github.com/vbauerster/mpb/v8", true, "progress bars"},
 	{[]string{"cli", "examples/..."}, "golang.org/x/term", true, "whether a terminal listens"},
 	{[]string{"app", "examples/..."}, "golang.org/x/sync", true, "groups of goroutines that end together"},
+	{[]string{"gateway/mlflow"}, "go.opentelemetry.io/proto/otlp", true, "the messages in which OTLP exporters send traces"},
+	{[]string{"gateway/mlflow"}, "google.golang.org/protobuf", true, "decodes those messages, and writes them as JSON"},
 	{[]string{"performance/runtime"}, "google.golang.org/protobuf", true, "the wire encoding of ONNX"},
 	{[]string{"train"}, "google.golang.org/protobuf", true, "the wire encoding of ONNX"},
 	{[]string{"cli", "examples/..."}, "github.com/rogpeppe/go-internal", false, "command-line tests as readable scripts"},
