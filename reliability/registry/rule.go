@@ -92,12 +92,9 @@ func withKey[V any](m map[string]V, key string, value V) map[string]V {
 
 // mayMove applies the rules of [Registry.MoveAlias] and the workload's [Rule].
 func (r *Registry) mayMove(ctx context.Context, tx *store.Tx, model *model, m Move) error {
-	protected := m.Alias == stoa.AliasChampion || m.Alias == stoa.AliasPrevious
+	protected := isProtected(m.Alias)
 	if m.Alias == stoa.AliasChampion && m.Version == 0 {
-		return &stoa.Refusal{ // rule 4
-			Reason: stoa.ReasonConflict, Message: fmt.Sprintf("%q cannot be left without a champion", m.Model),
-			Hint: "move champion to another version instead",
-		}
+		return noChampion(m.Model, stoa.ReasonConflict) // rule 4
 	}
 	v, found := model.at(m.Version)
 	if protected && found && !v.Servable {
@@ -121,6 +118,19 @@ func (r *Registry) mayMove(ctx context.Context, tx *store.Tx, model *model, m Mo
 		Message: fmt.Sprintf("%s of %q may not be moved to version %d: %s", m.Alias, m.Model, m.Version,
 			strings.Join(missing, "; ")),
 		Hint: hint,
+	}
+}
+
+// isProtected reports whether an alias says what serves, or what to go back to.
+func isProtected(alias string) bool {
+	return alias == stoa.AliasChampion || alias == stoa.AliasPrevious
+}
+
+// noChampion refuses to take the champion away.
+func noChampion(model string, reason stoa.Reason) error {
+	return &stoa.Refusal{
+		Reason: reason, Message: fmt.Sprintf("%q cannot be left without a champion", model),
+		Hint: "move champion to another version instead",
 	}
 }
 

@@ -255,10 +255,7 @@ func (w *Wire) DeleteRegisteredModelAlias(ctx context.Context, caller stoa.Calle
 		return &Empty{}, err
 	}
 	if req.Alias == stoa.AliasChampion {
-		return nil, &stoa.Refusal{
-			Reason: stoa.ReasonForbidden, Message: fmt.Sprintf("%q cannot be left without a champion", req.Name),
-			Hint: "move champion to another version instead",
-		}
+		return nil, noChampion(req.Name, stoa.ReasonForbidden) // conflict would be RESOURCE_ALREADY_EXISTS to the client
 	}
 	return &Empty{}, w.registry.move(ctx, Move{
 		Model: req.Name, Alias: req.Alias, By: actor(caller), Why: "deleted over the MLflow wire",
