@@ -76,6 +76,7 @@ var thirdParty = []allowance{
 	{[]string{"store/postgres"}, "github.com/jackc/pgx/v5", true, "PostgreSQL's protocol"},
 	{[]string{"store/blob"}, "golang.org/x/sys", false, "a disk that is full, by a limit on the size of files"},
 	{[]string{"manifest"}, "github.com/goccy/go-yaml", true, "errors with line and column"},
+	{[]string{"app"}, "github.com/goccy/go-yaml", true, "reads the MLmodel file of what is registered over MLflow's wire"},
 	{[]string{"manifest"}, "github.com/santhosh-tekuri/jsonschema/v6", false, "checks the examples against the schema"},
 	{[]string{"train"}, "github.com/parquet-go/parquet-go", true, "reads Parquet"},
 	{[]string{"operations/telemetry"}, "github.com/prometheus/client_golang", true, "the metrics format and its registry"},

@@ -13,12 +13,14 @@ import (
 	"github.com/stoaproject/stoa"
 	"github.com/stoaproject/stoa/cost/meter"
 	"github.com/stoaproject/stoa/gateway"
+	"github.com/stoaproject/stoa/gateway/mlflow"
 	"github.com/stoaproject/stoa/gateway/oip"
 	"github.com/stoaproject/stoa/ledger"
 	"github.com/stoaproject/stoa/operations/delivery"
 	"github.com/stoaproject/stoa/operations/monitor"
 	"github.com/stoaproject/stoa/operations/telemetry"
 	"github.com/stoaproject/stoa/performance/runtime"
+	"github.com/stoaproject/stoa/principles/experiment"
 	"github.com/stoaproject/stoa/reliability/registry"
 	"github.com/stoaproject/stoa/reliability/retrain"
 	"github.com/stoaproject/stoa/security/access"
@@ -32,6 +34,8 @@ type rooms struct {
 	db        *store.DB
 	ledger    *ledger.Ledger
 	registry  *registry.Registry
+	tracking  *experiment.Tracking
+	mlflow    *mlflow.API
 	models    *models
 	access    *access.Access
 	meter     *meter.Meter
@@ -102,6 +106,9 @@ func (a *App) openRooms(ctx context.Context) error {
 		rooms: r, plan: a.plan.Load, trainer: trainer, lg: a.lg,
 		signal: make(chan struct{}, 1), ended: make(chan jobEnd, 16),
 	}
+	if err := a.openMLflow(r); err != nil {
+		return err
+	}
 	return a.openGateway(r)
 }
 
@@ -120,8 +127,12 @@ func (a *App) openCellar(ctx context.Context, r *rooms) error {
 	if err != nil {
 		return fmt.Errorf("opening the ledger: %w", err)
 	}
+	if err := a.openTracking(ctx, r); err != nil {
+		return err
+	}
 	r.registry, err = registry.New(ctx, registry.Config{
 		DB: r.db, Blobs: blobs, Ledger: r.ledger, Inspect: inspect, Approvers: a.approvers, Logger: a.lg,
+		Resolve: a.resolveSource, Run: a.lineageRun,
 	})
 	if err != nil {
 		return fmt.Errorf("opening the registry: %w", err)

@@ -2,6 +2,7 @@ package app
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/stoaproject/stoa"
@@ -90,18 +91,25 @@ func (a *App) routes() http.Handler {
 	mux.Handle("/v2", a.rooms.gateway)
 	mux.Handle("/v2/", a.rooms.gateway)
 	mux.Handle("GET /metrics", a.guarded(anyCaller, a.rooms.telemetry.Handler().ServeHTTP))
+	for _, path := range []string{"/version", "/health", "/get-artifact", "POST /v1/traces"} {
+		mux.Handle(path, a.rooms.mlflow)
+	}
 	for _, r := range a.page() {
 		mux.Handle(r.pattern, a.guarded(r.needs, answer(r.handle)))
 	}
 	mux.Handle("/", a.guarded(anyCaller, answer(func(r *http.Request, _ stoa.Caller) (any, error) {
 		return nil, &stoa.Refusal{
 			Reason: stoa.ReasonNotFound, Message: "there is no " + r.Method + " " + r.URL.Path,
-			Hint: "the routes are /v2 (inference), /v1 (control), /metrics, /healthz and /readyz",
+			Hint: "the routes are /v2 (inference), /v1 (control), /api (MLflow), /metrics, /healthz and /readyz",
 		}
 	})))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if a.draining.Load() {
 			w.Header().Set("Connection", "close")
+		}
+		if strings.HasPrefix(r.URL.Path, "/api/") || strings.HasPrefix(r.URL.Path, "/ajax-api/") {
+			a.rooms.mlflow.ServeHTTP(w, r) // it refuses a path that the mux would mend by a redirect
+			return
 		}
 		mux.ServeHTTP(w, r)
 	})
