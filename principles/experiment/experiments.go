@@ -46,7 +46,7 @@ func (t *Tracking) CreateExperiment(
 			VALUES (?, ?, ?, ?, ?, ?)`, id, req.Name, location, stageActive, now, now); err != nil {
 			return err
 		}
-		return setTags(ctx, tx, "experiment_experiment_tag", "experiment", id, req.Tags)
+		return setExperimentTags(ctx, tx, id, req.Tags)
 	})
 	if err != nil {
 		return nil, err
@@ -219,7 +219,7 @@ func (t *Tracking) SetExperimentTag(
 		if err != nil {
 			return err
 		}
-		return setTags(ctx, tx, "experiment_experiment_tag", "experiment", id, []Tag{tag})
+		return setExperimentTags(ctx, tx, id, []Tag{tag})
 	}))
 }
 
@@ -238,12 +238,21 @@ func (t *Tracking) DeleteExperimentTag(
 		if err != nil {
 			return err
 		}
-		result, err := tx.Exec(ctx, `DELETE FROM experiment_experiment_tag WHERE experiment = ? AND key = ?`, id, req.Key)
-		if err != nil {
+		return experimentTags.remove(ctx, tx, owner{id: id}, req.Key,
+			notFound("No tag with name: %s in experiment with id %s", req.Key, req.ExperimentID))
+	}))
+}
+
+// setExperimentTags sets tags of an experiment.
+func setExperimentTags(ctx context.Context, tx *store.Tx, id int64, tags []Tag) error {
+	for _, tag := range tags {
+		if _, err := tx.Exec(ctx, `INSERT INTO experiment_experiment_tag (experiment, key, head, value) VALUES (?, ?, ?, ?)
+			ON CONFLICT (experiment, key) DO UPDATE SET head = excluded.head, value = excluded.value`,
+			id, tag.Key, head(tag.Value), tag.Value); err != nil {
 			return err
 		}
-		return affected(result, notFound("No tag with name: %s in experiment with id %s", req.Key, req.ExperimentID))
-	}))
+	}
+	return nil
 }
 
 // experimentStage gives the number and the stage of an experiment; not_found when there is none. An empty id means the
@@ -293,7 +302,7 @@ func experiments(ctx context.Context, tx *store.Tx, rest string, args ...any) ([
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
-	return found, eachPair(ctx, tx, "experiment_experiment_tag", "experiment", ids, func(i int, key, value string) {
+	return found, experimentTags.each(ctx, tx, ids, func(i int, key, value string) {
 		found[i].Tags = append(found[i].Tags, Tag{key, value})
 	})
 }

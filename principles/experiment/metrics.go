@@ -33,7 +33,7 @@ func (t *Tracking) LogMetric(ctx context.Context, _ stoa.Caller, req *LogMetricR
 		if err != nil {
 			return err
 		}
-		return addMetrics(ctx, tx, at, []Metric{m})
+		return addMetrics(ctx, tx, runID, at, []Metric{m})
 	}))
 }
 
@@ -55,7 +55,7 @@ func (t *Tracking) LogParam(ctx context.Context, _ stoa.Caller, req *LogParamReq
 		if err != nil {
 			return err
 		}
-		changed, err := addParams(ctx, tx, at.id, []Param{p})
+		changed, err := addParams(ctx, tx, at, []Param{p})
 		if err == nil && len(changed) > 0 {
 			err = invalid("Changing param values is not allowed. Param with key='%s' was already logged with value='%s' for"+
 				" run ID='%s'. Attempted logging new value '%s'.", p.Key, changed[0].old, runID, p.Value)
@@ -77,7 +77,7 @@ func (t *Tracking) LogBatch(ctx context.Context, _ stoa.Caller, req *LogBatchReq
 		if err != nil {
 			return err
 		}
-		changed, err := addParams(ctx, tx, at.id, req.Params)
+		changed, err := addParams(ctx, tx, at, req.Params)
 		if err != nil {
 			return err
 		}
@@ -85,10 +85,10 @@ func (t *Tracking) LogBatch(ctx context.Context, _ stoa.Caller, req *LogBatchReq
 			return invalid("Changing param values is not allowed. Params were already logged='%s' for run ID='%s'.",
 				describe(changed), req.RunID)
 		}
-		if err := addMetrics(ctx, tx, at, req.Metrics); err != nil {
+		if err := addMetrics(ctx, tx, req.RunID, at, req.Metrics); err != nil {
 			return err
 		}
-		return setRunTags(ctx, tx, at.id, req.Tags)
+		return setRunTags(ctx, tx, at, req.Tags)
 	}))
 }
 
@@ -154,18 +154,18 @@ func describe(changes []paramChange) string {
 }
 
 // addParams logs params of distinct keys, and gives those that the run has with other values.
-func addParams(ctx context.Context, tx *store.Tx, run int64, params []Param) ([]paramChange, error) {
+func addParams(ctx context.Context, tx *store.Tx, run owner, params []Param) ([]paramChange, error) {
 	if len(params) == 0 {
 		return nil, nil
 	}
 	wanted := make(map[string]string, len(params))
 	keys := make([]any, 0, len(params)+1)
-	keys = append(keys, run)
-	args := make([]any, 0, 3*len(params))
+	keys = append(keys, run.id)
+	pairs := make([]Tag, 0, len(params))
 	for _, p := range params {
 		wanted[p.Key] = p.Value
 		keys = append(keys, p.Key)
-		args = append(args, run, p.Key, p.Value)
+		pairs = append(pairs, Tag(p))
 	}
 	rows, err := tx.Query(ctx, `SELECT key, value FROM experiment_param WHERE run = ? AND key IN (`+marks(len(params))+
 		`) ORDER BY key`, keys...)
@@ -186,7 +186,7 @@ func addParams(ctx context.Context, tx *store.Tx, run int64, params []Param) ([]
 	if err != nil || len(changed) > 0 {
 		return changed, err
 	}
-	return nil, insertRows(ctx, tx, `INSERT INTO experiment_param (run, key, value)`, 3, args, `ON CONFLICT DO NOTHING`)
+	return nil, runParams.add(ctx, tx, run, pairs)
 }
 
 // A point is a stored value of a metric.
@@ -228,7 +228,7 @@ func later(a, b point) int {
 }
 
 // addMetrics logs values of metrics of a run: those that it has already change nothing.
-func addMetrics(ctx context.Context, tx *store.Tx, at place, metrics []Metric) error {
+func addMetrics(ctx context.Context, tx *store.Tx, runID string, at owner, metrics []Metric) error {
 	if len(metrics) == 0 {
 		return nil
 	}
@@ -242,11 +242,11 @@ func addMetrics(ctx context.Context, tx *store.Tx, at place, metrics []Metric) e
 	})
 	points = slices.Compact(points)
 	args := make([]any, 0, 6*len(points))
-	latest := make([]any, 0, 6)
+	latest := make([]any, 0, 7)
 	for i, p := range points {
 		args = append(args, at.id, p.key, p.at, p.step, p.value, p.isNaN)
 		if i+1 == len(points) || points[i+1].key != p.key {
-			latest = append(latest, at.id, p.key, p.at, p.step, p.value, p.isNaN)
+			latest = append(latest, at.id, at.experiment, p.key, p.at, p.step, p.value, p.isNaN)
 		}
 	}
 	err := insertRows(ctx, tx, `INSERT INTO experiment_metric (run, key, at, step, value, is_nan)`, 6, args,
@@ -254,7 +254,10 @@ func addMetrics(ctx context.Context, tx *store.Tx, at place, metrics []Metric) e
 	if err != nil {
 		return err
 	}
-	return insertRows(ctx, tx, `INSERT INTO experiment_latest (run, key, at, step, value, is_nan)`, 6, latest,
+	if err := addModelMetrics(ctx, tx, runID, metrics); err != nil {
+		return err
+	}
+	return insertRows(ctx, tx, `INSERT INTO experiment_latest (run, experiment, key, at, step, value, is_nan)`, 7, latest,
 		`ON CONFLICT (run, key) DO UPDATE
 		SET at = excluded.at, step = excluded.step, value = excluded.value, is_nan = excluded.is_nan
 		WHERE (excluded.step, excluded.at, excluded.value)

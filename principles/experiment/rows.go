@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/stoaproject/stoa/store"
 )
@@ -34,34 +35,73 @@ func insertRows(ctx context.Context, tx *store.Tx, head string, width int, args 
 	return nil
 }
 
-// setTags sets tags of one owner in a table of keys and values; the last of equal keys counts.
-func setTags(ctx context.Context, tx *store.Tx, table, owner string, id int64, tags []Tag) error {
-	place := make(map[string]int, len(tags))
-	args := make([]any, 0, 3*len(tags))
-	for _, tag := range tags {
-		if at, seen := place[tag.Key]; seen {
-			args[at+2] = tag.Value
-			continue
-		}
-		place[tag.Key] = len(args)
-		args = append(args, id, tag.Key, tag.Value)
+// headBytes is how much of a text its head has.
+const headBytes = 100
+
+// head is the beginning of a text that an index holds, cut between characters.
+func head(text string) string {
+	if len(text) <= headBytes {
+		return text
 	}
-	return insertRows(ctx, tx, "INSERT INTO "+table+" ("+owner+", key, value)", 3, args,
-		"ON CONFLICT ("+owner+", key) DO UPDATE SET value = excluded.value")
+	n := headBytes
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n]
 }
 
-// eachPair calls fn for every key and value that a table has for the owners, with the index of the owner, in the order
+// An owner is what keys and values belong to: a run, a logged model or a trace, and the experiment that it is in.
+type owner struct {
+	id         int64
+	experiment int64
+}
+
+// A pairTable is a table of keys and values with a column for whose they are.
+type pairTable struct{ table, owner string }
+
+// set gives the owner values by key, in place of those it had; the last of equal keys counts.
+func (p pairTable) set(ctx context.Context, tx *store.Tx, of owner, tags []Tag) error {
+	return p.insert(ctx, tx, of, tags, "ON CONFLICT ("+p.owner+", key) DO UPDATE SET head = excluded.head, value = excluded.value")
+}
+
+// add gives the owner values by key; it keeps those that it had.
+func (p pairTable) add(ctx context.Context, tx *store.Tx, of owner, tags []Tag) error {
+	return p.insert(ctx, tx, of, tags, "ON CONFLICT DO NOTHING")
+}
+
+func (p pairTable) insert(ctx context.Context, tx *store.Tx, of owner, tags []Tag, conflict string) error {
+	at := make(map[string]int, len(tags))
+	args := make([]any, 0, 5*len(tags))
+	for _, tag := range tags {
+		if i, seen := at[tag.Key]; seen {
+			args[i+3], args[i+4] = head(tag.Value), tag.Value
+			continue
+		}
+		at[tag.Key] = len(args)
+		args = append(args, of.id, of.experiment, tag.Key, head(tag.Value), tag.Value)
+	}
+	return insertRows(ctx, tx, "INSERT INTO "+p.table+" ("+p.owner+", experiment, key, head, value)", 5, args, conflict)
+}
+
+// remove takes a key from the owner, and gives none when it did not have it.
+func (p pairTable) remove(ctx context.Context, tx *store.Tx, of owner, key string, none error) error {
+	result, err := tx.Exec(ctx, "DELETE FROM "+p.table+" WHERE "+p.owner+" = ? AND key = ?", of.id, key)
+	if err != nil {
+		return err
+	}
+	return affected(result, none)
+}
+
+// each calls fn for every key and value of the owners, with the index of the owner, in the order
 // of the keys.
-func eachPair(
-	ctx context.Context, tx *store.Tx, table, owner string, ids []int64, fn func(i int, key, value string),
-) error {
+func (p pairTable) each(ctx context.Context, tx *store.Tx, ids []int64, fn func(i int, key, value string)) error {
 	place := make(map[int64]int, len(ids))
 	for i, id := range ids {
 		place[id] = i
 	}
 	return inChunks(ids, func(marks string, args []any) error {
-		rows, err := tx.Query(ctx, "SELECT "+owner+", key, value FROM "+table+" WHERE "+owner+" IN ("+marks+") ORDER BY "+
-			owner+", key", args...)
+		rows, err := tx.Query(ctx, "SELECT "+p.owner+", key, value FROM "+p.table+" WHERE "+p.owner+
+			" IN ("+marks+") ORDER BY "+p.owner+", key", args...)
 		if err != nil {
 			return err
 		}
@@ -118,3 +158,14 @@ func affected(result sql.Result, none error) error {
 	}
 	return err
 }
+
+// The tables of keys and values.
+var (
+	experimentTags = pairTable{"experiment_experiment_tag", "experiment"}
+	runParams      = pairTable{"experiment_param", "run"}
+	runTags        = pairTable{"experiment_tag", "run"}
+	modelParams    = pairTable{"experiment_model_param", "model"}
+	modelTags      = pairTable{"experiment_model_tag", "model"}
+	traceTags      = pairTable{"experiment_trace_tag", "trace"}
+	traceMetadata  = pairTable{"experiment_trace_metadata", "trace"}
+)

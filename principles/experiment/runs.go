@@ -68,7 +68,7 @@ func (t *Tracking) CreateRun(ctx context.Context, _ stoa.Caller, req *CreateRunR
 			id, runID, experiment, name, req.UserID, statusRunning, int64(req.StartTime), location, stageActive); err != nil {
 			return err
 		}
-		if err := setTags(ctx, tx, "experiment_tag", "run", id, tags); err != nil {
+		if err := runTags.set(ctx, tx, owner{id, experiment}, tags); err != nil {
 			return err
 		}
 		run, err = oneRun(ctx, tx, runID)
@@ -144,7 +144,7 @@ func (t *Tracking) UpdateRun(ctx context.Context, _ stoa.Caller, req *UpdateRunR
 			return err
 		}
 		if req.RunName != nil && *req.RunName != "" {
-			if err := setRunTags(ctx, tx, at.id, []Tag{{tagRunName, *req.RunName}}); err != nil {
+			if err := setRunTags(ctx, tx, at, []Tag{{tagRunName, *req.RunName}}); err != nil {
 				return err
 			}
 		}
@@ -158,15 +158,15 @@ func (t *Tracking) UpdateRun(ctx context.Context, _ stoa.Caller, req *UpdateRunR
 }
 
 // setRunTags sets tags of a run, and its name when the tag of the name is among them.
-func setRunTags(ctx context.Context, tx *store.Tx, run int64, tags []Tag) error {
+func setRunTags(ctx context.Context, tx *store.Tx, run owner, tags []Tag) error {
 	for _, tag := range tags {
 		if tag.Key == tagRunName && tag.Value != "" {
-			if _, err := tx.Exec(ctx, `UPDATE experiment_run SET name = ? WHERE id = ?`, tag.Value, run); err != nil {
+			if _, err := tx.Exec(ctx, `UPDATE experiment_run SET name = ? WHERE id = ?`, tag.Value, run.id); err != nil {
 				return err
 			}
 		}
 	}
-	return setTags(ctx, tx, "experiment_tag", "run", run, tags)
+	return runTags.set(ctx, tx, run, tags)
 }
 
 // DeleteRun marks a run as deleted.
@@ -211,7 +211,7 @@ func (t *Tracking) SetTag(ctx context.Context, _ stoa.Caller, req *SetTagRequest
 		if err != nil {
 			return err
 		}
-		return setRunTags(ctx, tx, at.id, []Tag{tag})
+		return setRunTags(ctx, tx, at, []Tag{tag})
 	}))
 }
 
@@ -229,11 +229,7 @@ func (t *Tracking) DeleteTag(ctx context.Context, _ stoa.Caller, req *DeleteTagR
 		if err != nil {
 			return err
 		}
-		result, err := tx.Exec(ctx, `DELETE FROM experiment_tag WHERE run = ? AND key = ?`, at.id, req.Key)
-		if err != nil {
-			return err
-		}
-		return affected(result, notFound("No tag with name: %s in run with id %s", req.Key, runID))
+		return runTags.remove(ctx, tx, at, req.Key, notFound("No tag with name: %s in run with id %s", req.Key, runID))
 	}))
 }
 
@@ -247,14 +243,8 @@ func runIDOf(runID, runUUID string) (string, error) {
 
 func noRun(id string) error { return notFound("Run with id=%s not found", id) }
 
-// A place is where a run's rows are.
-type place struct {
-	id         int64
-	experiment int64
-}
-
 // activeRun finds a run that takes writes.
-func activeRun(ctx context.Context, tx *store.Tx, runID string) (place, error) {
+func activeRun(ctx context.Context, tx *store.Tx, runID string) (owner, error) {
 	at, stage, err := findRun(ctx, tx, runID)
 	if err == nil && stage != stageActive {
 		err = invalid("The run %s must be in the 'active' state. Current state is %s.", runID, stage)
@@ -263,7 +253,7 @@ func activeRun(ctx context.Context, tx *store.Tx, runID string) (place, error) {
 }
 
 // findRun finds a run.
-func findRun(ctx context.Context, tx *store.Tx, runID string) (at place, stage string, err error) {
+func findRun(ctx context.Context, tx *store.Tx, runID string) (at owner, stage string, err error) {
 	err = tx.QueryRow(ctx, `SELECT id, experiment, stage FROM experiment_run WHERE run_id = ?`, runID).
 		Scan(&at.id, &at.experiment, &stage)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -320,11 +310,21 @@ func readRuns(ctx context.Context, tx *store.Tx, ids []int64) ([]Run, error) {
 	}
 	return runs, errors.Join(
 		eachLatest(ctx, tx, ids, func(i int, m Metric) { runs[i].Data.Metrics = append(runs[i].Data.Metrics, m) }),
-		eachPair(ctx, tx, "experiment_param", "run", ids, func(i int, key, value string) {
+		runParams.each(ctx, tx, ids, func(i int, key, value string) {
 			runs[i].Data.Params = append(runs[i].Data.Params, Param{key, value})
 		}),
-		eachPair(ctx, tx, "experiment_tag", "run", ids, func(i int, key, value string) {
+		runTags.each(ctx, tx, ids, func(i int, key, value string) {
 			runs[i].Data.Tags = append(runs[i].Data.Tags, Tag{key, value})
+		}),
+		eachInput(ctx, tx, ids, func(i int, in DatasetInput) {
+			runs[i].Inputs.DatasetInputs = append(runs[i].Inputs.DatasetInputs, in)
+		}),
+		eachRunModel(ctx, tx, ids, func(i int, input bool, m ModelOutput) {
+			if input {
+				runs[i].Inputs.ModelInputs = append(runs[i].Inputs.ModelInputs, ModelInput{m.ModelID})
+				return
+			}
+			runs[i].Outputs.ModelOutputs = append(runs[i].Outputs.ModelOutputs, m)
 		}))
 }
 

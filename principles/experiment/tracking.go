@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/stoaproject/stoa"
@@ -50,6 +51,10 @@ type Config struct {
 // Tracking is the tracking room in one database. It is safe for concurrent use.
 type Tracking struct {
 	config Config
+
+	// A blob must not be deleted between its last row and a new one that names it. Making a row holds collecting for
+	// reading, and deleting a blob holds it for writing.
+	collecting sync.RWMutex
 }
 
 // New opens the tracking room in config.DB, making its tables and the experiment "0", Default, when they do not exist.
