@@ -179,7 +179,13 @@ func artifactFiles(t *experiment.Tracking) mlflow.Artifacts {
 		List: func(ctx context.Context, c stoa.Caller, path string) (any, error) {
 			return t.ListArtifactsAt(ctx, c, path)
 		},
-		Create: t.CreateUpload, PutPart: t.PutPart, Abort: t.AbortUpload,
+		Create: func(ctx context.Context, c stoa.Caller, path string, _ int) (string, error) {
+			return t.CreateUpload(ctx, c, path)
+		},
+		PutPart: t.PutPart,
+		Abort: func(ctx context.Context, c stoa.Caller, upload, _ string) error {
+			return t.AbortUpload(ctx, c, upload)
+		},
 		Complete: func(ctx context.Context, c stoa.Caller, upload, path string, parts []mlflow.Part) error {
 			list := make([]experiment.Part, len(parts))
 			for i, p := range parts {
