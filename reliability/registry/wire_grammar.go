@@ -242,6 +242,9 @@ func (g grammar) parseFilter(filter string) ([]clause, error) {
 			if and := p.next(); !strings.EqualFold(and.text, "AND") {
 				return nil, syntax(and.at-1, "Invalid clause(s) in filter string: %s; expected AND", and.text)
 			}
+			if p.words[0].kind == 0 {
+				break // upstream lets an AND with nothing after it pass
+			}
 		}
 		c, err := p.clause()
 		if err != nil {
