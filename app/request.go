@@ -151,7 +151,11 @@ func (a *App) resolve(name, version string) (stoa.Target, error) {
 		return nil, err
 	}
 	if version == "" && a.plan.Load().endpoints[name] == nil {
-		if ref := a.inService(context.Background(), e.model); ref != stoa.AliasChampion {
+		ref, err := a.inService(context.Background(), e.model)
+		if err != nil {
+			return nil, err
+		}
+		if ref != stoa.AliasChampion {
 			return &aliasTarget{app: a, model: e.model, ref: ref, name: e.model + "@" + ref}, nil
 		}
 	}
@@ -202,7 +206,9 @@ func (a *App) describe(name, version string) (gateway.Metadata, error) {
 	switch {
 	case ref != "":
 	case a.plan.Load().endpoints[name] == nil:
-		ref = a.inService(ctx, e.model)
+		if ref, err = a.inService(ctx, e.model); err != nil {
+			return gateway.Metadata{}, err
+		}
 	default:
 		ref = stoa.AliasChampion
 	}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -143,13 +144,15 @@ func (a *App) findONNX(ctx context.Context, at string) (file, flavor string, err
 			return file, "onnx", err
 		}
 	}
-	listed, err := a.rooms.tracking.ListArtifactsAt(ctx, stoa.Caller{}, at)
-	if err != nil {
-		return "", "", err
-	}
-	for _, f := range listed.Files {
-		if !f.IsDir && strings.EqualFold(path.Ext(f.Path), ".onnx") {
-			return at + "/" + path.Base(f.Path), "onnx", nil
+	for _, directory := range []string{at, at + "/extra_files"} { // the second is where log_model puts what it is given
+		listed, err := a.rooms.tracking.ListArtifactsAt(ctx, stoa.Caller{}, directory)
+		if err != nil {
+			return "", "", err
+		}
+		for _, f := range listed.Files {
+			if !f.IsDir && strings.EqualFold(path.Ext(f.Path), ".onnx") {
+				return directory + "/" + path.Base(f.Path), "onnx", nil
+			}
 		}
 	}
 	// Every flavour is also a python_function: the other one says more.
@@ -208,7 +211,7 @@ func unservable(flavor string) string {
 		with = "a converter"
 	}
 	return fmt.Sprintf("the flavour %s needs Python and this process runs ONNX: a Python server (mlflow models serve) could "+
-		"serve it, or convert it (%s) and log the file as model.onnx beside it or with mlflow.onnx.log_model", flavor, with)
+		"serve it, or convert it (%s) and log the file with it (extra_files=['model.onnx']) or with mlflow.onnx.log_model", flavor, with)
 }
 
 // describeRun fills in what the run of a version is known by.
@@ -294,16 +297,23 @@ func (a *App) lineageRun(ctx context.Context, id string) (registry.Run, error) {
 }
 
 // inService is the reference of the version that answers for a model that has no endpoint in the workload file: the
-// champion, and until there is one the newest version that can be served.
-func (a *App) inService(ctx context.Context, model string) string {
+// champion, and until there is one the newest version that can be served. When there are versions and none of them can,
+// the refusal says why the newest cannot.
+func (a *App) inService(ctx context.Context, model string) (string, error) {
 	if _, err := a.rooms.registry.Version(ctx, model, stoa.AliasChampion); err == nil {
-		return stoa.AliasChampion
+		return stoa.AliasChampion, nil
 	}
 	all, _ := a.rooms.registry.Versions(ctx, model) // an unknown model has no versions
 	for _, v := range slices.Backward(all) {
 		if v.Servable {
-			return fmt.Sprint(v.Number)
+			return strconv.Itoa(v.Number), nil
 		}
 	}
-	return stoa.AliasChampion
+	if len(all) == 0 {
+		return stoa.AliasChampion, nil
+	}
+	newest := all[len(all)-1]
+	return "", &stoa.Refusal{
+		Reason: stoa.ReasonUnsupported, Message: fmt.Sprintf("version %d of %s cannot be served: %s", newest.Number, model, newest.Unservable),
+	}
 }

@@ -244,7 +244,7 @@ func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		refusal = &stoa.Refusal{Reason: stoa.ReasonInternal, Message: "the server failed at this request"}
 	}
-	if StatusOf(refusal.Reason) >= http.StatusInternalServerError {
+	if status := StatusOf(refusal.Reason); status >= http.StatusInternalServerError && status != http.StatusNotImplemented {
 		a.Logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 	}
 	writeError(w, refusal)
