@@ -72,10 +72,12 @@ const holding = `FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 	AND l.objid = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())`
 
 // endForerunner ends an earlier connection of this very process that the server takes for alive: this process has lost
-// it, so that nobody is at its other end.
+// it, so that nobody is at its other end. The asking connection's own is not meant.
+const endForerunner = "SELECT pg_terminate_backend(a.pid) " + holding +
+	" AND a.application_name = $2 AND a.pid <> pg_backend_pid()"
+
 func (o *ownership) endForerunner(ctx context.Context, conn *pgx.Conn) error {
-	tag, err := conn.Exec(ctx, "SELECT pg_terminate_backend(a.pid) "+holding+
-		" AND a.application_name = $2 AND a.pid <> pg_backend_pid()", int64(lockSpace), o.name)
+	tag, err := conn.Exec(ctx, endForerunner, int64(lockSpace), o.name)
 	if err == nil && tag.RowsAffected() > 0 {
 		o.logger.WarnContext(ctx, "ended this process's earlier connection to the database, which still had the lock")
 	}

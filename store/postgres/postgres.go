@@ -67,8 +67,10 @@ func Open(ctx context.Context, url string, logger *slog.Logger) (*store.DB, erro
 		Name: "postgres", Writer: writer, Reader: reader, Classify: classify,
 		Snapshot: sql.LevelRepeatableRead, Rewrite: number, Migrations: migrations,
 		Remote: &store.Remote{
-			Mark:      mark,
-			Committed: func(ctx context.Context, mark int64) (bool, error) { return committed(ctx, reader, mark) },
+			Mark: mark,
+			Committed: func(ctx context.Context, mark int64) (bool, error) {
+				return owner.committed(ctx, reader, mark)
+			},
 		},
 	}, logger), nil
 }
@@ -148,8 +150,9 @@ func mark(ctx context.Context, tx *sql.Tx) (int64, error) {
 	return id.Int64, err
 }
 
-// committed says what became of a transaction. That of a connection the server still takes for alive is not over yet.
-func committed(ctx context.Context, reader *sql.DB, mark int64) (bool, error) {
+// committed says what became of a transaction of a connection that is lost. Where the server has not noticed the loss,
+// the transaction is still under way, and is ended.
+func (o *ownership) committed(ctx context.Context, reader *sql.DB, mark int64) (bool, error) {
 	var status sql.NullString
 	if err := reader.QueryRowContext(ctx, "SELECT txid_status($1)", mark).Scan(&status); err != nil {
 		return false, err
@@ -160,7 +163,8 @@ func committed(ctx context.Context, reader *sql.DB, mark int64) (bool, error) {
 	case "aborted":
 		return false, nil
 	case "in progress":
-		return false, fmt.Errorf("%w (the transaction is still under way)", store.ErrUnavailable)
+		_, err := reader.ExecContext(ctx, endForerunner, int64(lockSpace), o.name)
+		return false, errors.Join(fmt.Errorf("%w (the transaction is still under way)", store.ErrUnavailable), err)
 	}
 	return false, fmt.Errorf("the server does not know transaction %d any more", mark)
 }
