@@ -71,6 +71,15 @@ func storageRefusal(err error) error {
 	if !found || errors.As(err, &refusal) {
 		return err
 	}
+	switch reason {
+	case stoa.ReasonInvalid:
+		return &stoa.Refusal{Reason: reason, Message: store.ErrText.Error(), Err: err}
+	case stoa.ReasonStorageUnavailable:
+		return &stoa.Refusal{
+			Reason: reason, Message: "the database cannot be reached: the change was not acknowledged",
+			Hint: "inference goes on; try again", RetryAfter: 5 * time.Second, Err: err,
+		}
+	}
 	return &stoa.Refusal{
 		Reason: reason, Message: "the store cannot take this now: nothing was changed",
 		Hint: "inference goes on; make room or repair the data directory, then try again", RetryAfter: 10 * time.Second, Err: err,

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -26,7 +24,6 @@ import (
 	"github.com/stoaproject/stoa/security/access"
 	"github.com/stoaproject/stoa/store"
 	"github.com/stoaproject/stoa/store/blob"
-	"github.com/stoaproject/stoa/store/sqlite"
 )
 
 // rooms is what lives as long as the process.
@@ -114,11 +111,12 @@ func (a *App) openRooms(ctx context.Context) error {
 
 // openCellar acquires the store, the ledger and the registry.
 func (a *App) openCellar(ctx context.Context, r *rooms) error {
-	var err error
-	if r.db, err = sqlite.Open(ctx, a.opt.Data, a.lg); err != nil {
-		return openRefusal(a.opt.Data, err)
+	db, release, err := openDB(ctx, a.opt.Data, a.opt.DB, a.lg)
+	if err != nil {
+		return err
 	}
-	a.down.add("store", func(context.Context) error { return r.db.Close() })
+	r.db = db
+	a.down.add("store", func(context.Context) error { return errors.Join(db.Close(), release()) })
 	blobs, err := blob.Dir(filepath.Join(a.opt.Data, "blobs"))
 	if err != nil {
 		return openRefusal(a.opt.Data, err)
@@ -223,21 +221,6 @@ func openRefusal(dir string, err error) error {
 	return &stoa.Refusal{
 		Reason: reason, Message: "cannot open the data directory " + dir, Hint: hints[reason], Err: err,
 	}
-}
-
-// VerifyLedger verifies the ledger of a data directory that no process is running on.
-func VerifyLedger(ctx context.Context, dir string) (AuditView, error) {
-	if _, err := os.Stat(filepath.Join(dir, "stoa.db")); err != nil {
-		return AuditView{}, &stoa.Refusal{
-			Reason: stoa.ReasonNotFound, Message: dir + " is not a data directory", Hint: "give the directory of stoa up --data", Err: err,
-		}
-	}
-	db, err := sqlite.Open(ctx, dir, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return AuditView{}, openRefusal(dir, err)
-	}
-	report, err := ledger.Verify(ctx, db, ledger.WithAnchor(filepath.Join(dir, ledger.AnchorFile)))
-	return auditView(report), errors.Join(err, db.Close())
 }
 
 // implicitEndpoints are the endpoints of registered models that the workload file does not name.
