@@ -51,7 +51,8 @@ func (l *Lineage) Markdown() string {
 			strconv.FormatInt(d.Entry, 10), string(d.Kind), string(d.State), d.ProposedBy, d.deciders(), d.Why,
 		})
 	}
-	p.rows([]string{"entry", "kind", "state", "proposed by", "decided by", "why"}, decided, "Nothing was decided about it.")
+	p.rows([]string{"entry", "kind", "state", "proposed by", "decided by", "why"}, decided,
+		"Nothing was decided about it.")
 	var moved [][]string
 	for _, m := range l.Moves {
 		moved = append(moved, []string{stamp(m.At), m.Alias, m.text(), m.By, m.Why})

@@ -75,7 +75,8 @@ func (r *Registry) checkArtifact(ctx context.Context, v stoa.Version) (trouble s
 }
 
 // Sweep deletes the blobs that no version names and says how many it deleted: what a crash left between a blob and its
-// row, and the artifacts of versions that are deleted. Where others keep blobs in the same store, keep says which of them to leave alone; nil says that nobody does.
+// row, and the artifacts of versions that are deleted. Where others keep blobs in the same store, keep says which of
+// them to leave alone; nil says that nobody does.
 func (r *Registry) Sweep(ctx context.Context, keep func(digest string) bool) (int, error) {
 	r.sweeping.Lock()
 	defer r.sweeping.Unlock()

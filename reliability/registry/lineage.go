@@ -91,8 +91,8 @@ type AliasMove struct {
 	At    time.Time `json:"at"`
 }
 
-// Lineage tells where the version that ref names (see [Registry.Version]) comes from and what became of it. The error is
-// a *[stoa.Refusal]: unknown_model or unknown_version.
+// Lineage tells where the version that ref names (see [Registry.Version]) comes from and what became of it. The error
+// is a *[stoa.Refusal]: unknown_model or unknown_version.
 func (r *Registry) Lineage(ctx context.Context, name, ref string) (*Lineage, error) {
 	m, err := r.current.Load().model(name)
 	if err != nil {

@@ -37,7 +37,8 @@ func (r *Registry) ProposeMove(ctx context.Context, m Move) (ledger.Entry, error
 			return r.notServable(m, v)
 		case model.aliases[m.Alias] == m.Version:
 			return &stoa.Refusal{
-				Reason: stoa.ReasonConflict, Message: fmt.Sprintf("%s of %q is at version %d already", m.Alias, m.Model, m.Version),
+				Reason:  stoa.ReasonConflict,
+				Message: fmt.Sprintf("%s of %q is at version %d already", m.Alias, m.Model, m.Version),
 			}
 		}
 		entry, err = r.proposeTx(ctx, tx, m)
@@ -88,7 +89,9 @@ func (r *Registry) Approve(ctx context.Context, id int64, by, why string) (ledge
 	return entry, nil
 }
 
-func (r *Registry) approveTx(ctx context.Context, tx *store.Tx, entry ledger.Entry, by, why string) (ledger.Entry, error) {
+func (r *Registry) approveTx(
+	ctx context.Context, tx *store.Tx, entry ledger.Entry, by, why string,
+) (ledger.Entry, error) {
 	move, err := moveOf(entry)
 	if err != nil {
 		return entry, err

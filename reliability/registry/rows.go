@@ -86,7 +86,8 @@ func scanVersion(scan func(...any) error) (version, error) {
 	if err != nil {
 		return version{}, fmt.Errorf("version %d of %s: %w: %w", v.Number, v.Model, store.ErrCorrupt, err)
 	}
-	v.Inputs, v.Outputs, v.CreatedAt, v.updatedAt = fromSpecs(in), fromSpecs(out), fromMicros(createdAt), fromMicros(updatedAt)
+	v.Inputs, v.Outputs = fromSpecs(in), fromSpecs(out)
+	v.CreatedAt, v.updatedAt = fromMicros(createdAt), fromMicros(updatedAt)
 	v.Servable, v.deleted = v.Unservable == "", deletedAt != 0
 	return v, nil
 }

@@ -18,8 +18,8 @@ import (
 // zero value asks for nothing.
 //
 // Gates hold for every move that points the alias at a version, whoever makes it. Movers and People hold for moves by
-// hand and for entries of the kind alias. A rollout has its evidence in place of the mover, but not in place of a second
-// pair of eyes: with People of 2 or more its entry needs the approvals as well.
+// hand and for entries of the kind alias. A rollout has its evidence in place of the mover, but not in place of a
+// second pair of eyes: with People of 2 or more its entry needs the approvals as well.
 type Rule struct {
 	Movers []string // who may move the alias; empty leaves that to rules 1 and 2 of [Registry.MoveAlias]
 	Gates  []string // gates that the version must have passed
@@ -160,7 +160,9 @@ func missingGates(rule Rule, v version, found bool) []string {
 }
 
 // missingPeople says who is missing for a move, or nothing.
-func (r *Registry) missingPeople(ctx context.Context, tx *store.Tx, rule Rule, m Move, protected bool) ([]string, error) {
+func (r *Registry) missingPeople(
+	ctx context.Context, tx *store.Tx, rule Rule, m Move, protected bool,
+) ([]string, error) {
 	var entry ledger.Entry
 	if m.Entry != 0 {
 		var err error

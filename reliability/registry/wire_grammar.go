@@ -120,7 +120,7 @@ func like(text, pattern []rune) bool {
 
 // A word is one token of a filter.
 type word struct {
-	kind byte   // 'w' word, 's' text in single quotes, 'd' in double quotes, 'n' number, 'o' operator or punctuation, 0 end
+	kind byte   // w: word; s, d: text in single or double quotes; n: number; o: operator, punctuation; 0: the end
 	text string // as written
 	at   int    // position, from 1
 }

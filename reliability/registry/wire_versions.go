@@ -29,7 +29,8 @@ func canonicalStage(stage string) (string, error) {
 			return known, nil
 		}
 	}
-	return "", invalid("Invalid Model Version stage: " + stage + ". Value must be one of " + strings.Join(all, ", ") + ".")
+	return "", invalid("Invalid Model Version stage: " + stage + ". Value must be one of " + strings.Join(all, ", ") +
+		".")
 }
 
 // wire is the version as MLflow shows it; searches and lists of the newest leave the aliases out, as upstream does.
