@@ -130,7 +130,7 @@ func (a *App) openCellar(ctx context.Context, r *rooms) error {
 	}
 	r.registry, err = registry.New(ctx, registry.Config{
 		DB: r.db, Blobs: blobs, Ledger: r.ledger, Inspect: inspect, Approvers: a.approvers, Logger: a.lg,
-		Resolve: a.resolveSource, Run: a.lineageRun,
+		Resolve: a.resolveSource, Run: a.lineageRun, Locate: locate,
 	})
 	if err != nil {
 		return fmt.Errorf("opening the registry: %w", err)

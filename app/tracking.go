@@ -44,7 +44,7 @@ func (a *App) openMLflow(r *rooms) error {
 	loggedModelCalls(api, t)
 	traceCalls(api, t)
 	a.registryCalls(api, r.registry.Wire())
-	mlflow.HandleArtifacts(api, artifactFiles(t))
+	mlflow.HandleArtifacts(api, a.withVersions(artifactFiles(t)))
 	mlflow.HandleTraces(api, takeSpans(t))
 	fileCalls(api, t)
 	mlflow.Handle(api.Since("3.0"), "GET", "server-info", serverInfo)

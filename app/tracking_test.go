@@ -273,3 +273,43 @@ func TestTrackingSurvivesARestart(t *testing.T) {
 		t.Errorf("get-artifact: %d %s", a.status, a.body)
 	}
 }
+
+// MLflow's client finds the files of a version that it did not register itself.
+func TestFilesOfAVersionRegisteredHere(t *testing.T) {
+	s := newServer(t, workload).start()
+	artifact := model(t, 1)
+	s.serveVersion(artifact)
+	var where struct {
+		URI string `json:"artifact_uri"`
+	}
+	s.must(http.MethodGet, onMLflow+"model-versions/get-download-uri?name=price&version=1", nil, &where)
+	at, own := strings.CutPrefix(where.URI, "mlflow-artifacts:/")
+	if !own {
+		t.Fatalf("its files are at %s", where.URI)
+	}
+	const root = "/api/2.0/mlflow-artifacts/artifacts"
+	var listed struct {
+		Files []struct {
+			Path string `json:"path"`
+			Size int64  `json:"file_size"`
+		} `json:"files"`
+	}
+	s.must(http.MethodGet, root+"?path="+at, nil, &listed)
+	if len(listed.Files) != 2 || listed.Files[1].Path != "model.onnx" || listed.Files[1].Size != int64(len(artifact)) {
+		t.Errorf("listed %+v", listed)
+	}
+	for _, f := range listed.Files {
+		a := s.do(http.MethodGet, root+"/"+at+"/"+f.Path, nil)
+		if a.status != http.StatusOK || int64(len(a.body)) != f.Size {
+			t.Errorf("%s: %d, %d bytes", f.Path, a.status, len(a.body))
+		}
+	}
+	for _, method := range []string{http.MethodPut, http.MethodDelete} {
+		if a := s.do(method, root+"/"+at+"/model.onnx", "x"); a.status != http.StatusForbidden {
+			t.Errorf("%s: %d %s", method, a.status, a.body)
+		}
+	}
+	if a := s.do(http.MethodGet, root+"/registered-versions/price/9/MLmodel", nil); a.status != http.StatusNotFound {
+		t.Errorf("version 9: %d %s", a.status, a.body)
+	}
+}
