@@ -88,7 +88,7 @@ func databaseRefusal(url string, err error) error {
 	}
 	hints := map[stoa.Reason]string{
 		stoa.ReasonStorageLocked:      "stop the other process, or give this one a schema (search_path) of its own",
-		stoa.ReasonStorageReadOnly:    "the user needs the right to make tables in the schema, and the server not to be a standby",
+		stoa.ReasonStorageReadOnly:    "the user needs the right to make tables in the schema, on a server that is no standby",
 		stoa.ReasonStorageFull:        "make room on the disk of the database server",
 		stoa.ReasonStorageUnavailable: "see that the server runs, and that --db or STOA_DB names it",
 	}

@@ -6,9 +6,6 @@ import (
 	"errors"
 	"net"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,43 +15,6 @@ import (
 	"github.com/stoaproject/stoa/store"
 	"github.com/stoaproject/stoa/store/storetest"
 )
-
-// A cluster is a PostgreSQL of one test's own, which it may stop.
-type cluster struct{ dir, url string }
-
-func newCluster(t *testing.T) *cluster {
-	t.Helper()
-	if os.Getenv(storetest.PostgresVariable) == "" {
-		t.Skip("SKIPPED: make test-postgres runs this")
-	}
-	dir, err := os.MkdirTemp("", "stoa-postgres-test-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(dir, 0o755); err != nil { // another user runs the server
-		t.Fatal(err)
-	}
-	c := &cluster{dir: filepath.Join(dir, "cluster")}
-	t.Cleanup(func() {
-		c.tool(t, "remove")
-		_ = os.RemoveAll(dir)
-	})
-	c.url = c.tool(t, "start")
-	return c
-}
-
-// tool runs tools/postgres and gives what it prints.
-func (c *cluster) tool(t *testing.T, verb string) string {
-	t.Helper()
-	cmd := exec.Command("../../tools/postgres", verb, c.dir)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	printed, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("tools/postgres %s: %v\n%s", verb, err, &stderr)
-	}
-	return strings.TrimSpace(string(printed))
-}
 
 func write(ctx context.Context, db *store.DB, statement string, args ...any) error {
 	return db.Write(ctx, func(tx *store.Tx) error {
@@ -97,12 +57,12 @@ func mustWrite(t testing.TB, db *store.DB, statement string, args ...any) {
 const makeItem = "CREATE TABLE item (id BIGINT NOT NULL PRIMARY KEY)"
 
 func TestServerGoneAndBack(t *testing.T) {
-	c := newCluster(t)
-	db := open(t, c.url)
+	c := storetest.NewCluster(t)
+	db := open(t, c.URL)
 	mustWrite(t, db, makeItem)
 	mustWrite(t, db, "INSERT INTO item (id) VALUES (1)")
 	for round := range 2 {
-		c.tool(t, "stop")
+		c.Stop(t)
 		for range 3 {
 			err := write(t.Context(), db, "INSERT INTO item (id) VALUES (100)")
 			if reason, _ := store.Reason(err); reason != stoa.ReasonStorageUnavailable {
@@ -113,9 +73,7 @@ func TestServerGoneAndBack(t *testing.T) {
 				t.Fatalf("reading without a server gives %v", err)
 			}
 		}
-		if again := c.tool(t, "start"); again != c.url {
-			t.Fatalf("the server came back at %s instead of %s", again, c.url)
-		}
+		c.Start(t)
 		mustWrite(t, db, "INSERT INTO item (id) VALUES (?)", round+2)
 		if n := number(t, db, "SELECT count(*) FROM item"); n != round+2 {
 			t.Errorf("%d rows after round %d", n, round)
