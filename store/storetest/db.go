@@ -30,6 +30,10 @@ func DB(t *testing.T, open func(t *testing.T) *store.DB) {
 		"migrations":                               migrations,
 		"a failing migration leaves nothing":       failingMigration,
 		"a newer database is refused":              newerDatabase,
+		"values come back as they were":            values,
+		"text sorts by its bytes":                  textOrder,
+		"text that no engine keeps is refused":     badText,
+		"marks in literals are no placeholders":    placeholders,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
