@@ -12,16 +12,12 @@ import (
 	"github.com/stoaproject/stoa/reliability/registry"
 	"github.com/stoaproject/stoa/store"
 	"github.com/stoaproject/stoa/store/blob"
-	"github.com/stoaproject/stoa/store/sqlite"
+	"github.com/stoaproject/stoa/store/storetest"
 )
 
 // TestRegistryFromBeforeMLflow opens a database of the first version of the tables.
 func TestRegistryFromBeforeMLflow(t *testing.T) {
-	db, err := sqlite.Memory(t.Context(), discard())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = db.Close() }()
+	db := storetest.Open(t)
 	first, err := os.ReadFile("migrations/00001_registry.sql")
 	if err != nil {
 		t.Fatal(err)
