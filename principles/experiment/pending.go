@@ -8,21 +8,6 @@ import (
 
 var errUnsupported = &stoa.Refusal{Reason: stoa.ReasonUnsupported, Message: "This call is not served."}
 
-// SearchExperiments is not served.
-func (t *Tracking) SearchExperiments(context.Context, stoa.Caller, *SearchExperimentsRequest) (*SearchExperimentsResponse, error) {
-	return nil, errUnsupported
-}
-
-// SearchRuns is not served.
-func (t *Tracking) SearchRuns(context.Context, stoa.Caller, *SearchRunsRequest) (*SearchRunsResponse, error) {
-	return nil, errUnsupported
-}
-
-// SearchLoggedModels is not served.
-func (t *Tracking) SearchLoggedModels(context.Context, stoa.Caller, *SearchLoggedModelsRequest) (*SearchLoggedModelsResponse, error) {
-	return nil, errUnsupported
-}
-
 // StartTrace is not served.
 func (t *Tracking) StartTrace(context.Context, stoa.Caller, *StartTraceRequest) (*TraceResponse, error) {
 	return nil, errUnsupported

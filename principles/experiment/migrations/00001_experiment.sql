@@ -211,6 +211,7 @@ CREATE TABLE experiment_span (
     status     TEXT    NOT NULL,
     started    BIGINT  NOT NULL, -- nanoseconds since 1970, as is the next
     ended      BIGINT  NOT NULL,
+    attributes TEXT    NOT NULL, -- a JSON object of strings
     wire       TEXT    NOT NULL, -- the span as it is given back, JSON
     PRIMARY KEY (trace, span_id)
 );
