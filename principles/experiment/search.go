@@ -229,6 +229,33 @@ func (q *query) scan(ctx context.Context, tx *store.Tx, c *clause) (*numbers, er
 	case entitySpan:
 		return q.scanSpans(ctx, tx, c)
 	}
+	if c.entity == entityMetadata && c.key == metaSourceRun {
+		return q.scanTraceRuns(ctx, tx, c)
+	}
+	return q.scanPairs(ctx, tx, c)
+}
+
+// scanTraceRuns gives the traces that say the run that they are of, or were linked to it later.
+func (q *query) scanTraceRuns(ctx context.Context, tx *store.Tx, c *clause) (*numbers, error) {
+	set, err := q.scanPairs(ctx, tx, c)
+	if err != nil {
+		return nil, err
+	}
+	where, args := q.within("")
+	holds := c.holds
+	if c.op == opIsNull {
+		holds = func(string) bool { return true }
+	}
+	linked, err := readNumbers(ctx, tx, holds, "SELECT trace, run_id FROM experiment_trace_run WHERE "+where, args...)
+	if err != nil {
+		return nil, err
+	}
+	set.add(linked)
+	return set, nil
+}
+
+// scanPairs gives what has a value for a key that satisfies a clause.
+func (q *query) scanPairs(ctx context.Context, tx *store.Tx, c *clause) (*numbers, error) {
 	pairs := q.subject.pairs[c.entity]
 	where, args := q.within("")
 	statement := " FROM " + pairs.table + " WHERE " + where + " AND key = ?"

@@ -104,14 +104,19 @@ func (t *Tracking) read(ctx context.Context, fn func(*store.Tx) error) error {
 
 // outward wraps a fault of the store in a refusal, unless it is one already.
 func outward(err error) error {
-	var refusal *stoa.Refusal
-	if err == nil || errors.As(err, &refusal) {
+	if err == nil || isRefusal(err) {
 		return err
 	}
 	if reason, known := store.Reason(err); known && reason != stoa.ReasonNotFound {
 		return &stoa.Refusal{Reason: reason, Message: "the database cannot do this now", Err: err}
 	}
 	return fmt.Errorf("experiment: %w", err)
+}
+
+// isRefusal reports whether an error is for the client, and not a fault of the store.
+func isRefusal(err error) bool {
+	var refusal *stoa.Refusal
+	return errors.As(err, &refusal)
 }
 
 // next takes n numbers of a sequence and returns the first.

@@ -215,6 +215,14 @@ CREATE TABLE experiment_span (
     wire       TEXT    NOT NULL, -- the span as it is given back, JSON
     PRIMARY KEY (trace, span_id)
 );
+-- Runs that a trace was linked to after the fact.
+CREATE TABLE experiment_trace_run (
+    trace      INTEGER NOT NULL,
+    experiment INTEGER NOT NULL,
+    run_id     TEXT    NOT NULL,
+    PRIMARY KEY (trace, run_id)
+);
+
 CREATE INDEX experiment_span_by_name ON experiment_span (experiment, name, trace);
 
 -- The files of the artifacts and their directories, each beneath its parent; the root is the parent ''.
