@@ -12,6 +12,7 @@ BIN       ?= bin
 STAY      ?= 0
 DEMO_ARGS ?=
 FUZZTIME  ?= 10s
+BENCH_ARGS ?=
 TIMEOUT   ?= 10m
 PREFIX    ?= $(HOME)/.local
 
@@ -103,6 +104,10 @@ generate: check-go ## Regenerate the workload file's JSON Schema
 .PHONY: bench
 bench: build ## Measure against the peers: ONNX Runtime, LightGBM, a bare reverse proxy
 	@tools/check bench
+
+.PHONY: bench-registry
+bench-registry: check-go ## Measure the tracking and the registry beside mlflow server (BENCH_ARGS='--artifact-mb 5000')
+	@bench/mlflow/run.sh $(BENCH_ARGS)
 
 .PHONY: deps-size
 deps-size: check-go ## Show what each dependency adds to the binary
