@@ -106,8 +106,8 @@ func traceCalls(api *mlflow.API, t *experiment.Tracking) {
 	mlflow.Handle(newer, "POST", "traces/batchGetInfos", t.BatchGetTraceInfos)
 	mlflow.Handle(newer, "POST", "traces/search", t.SearchTraces)
 	mlflow.Handle(newer, "GET", "traces/{trace_id}", t.GetTraceInfo)
-	mlflow.Handle(newer, "PATCH", "traces/{trace_id}/tags", t.SetTraceTag)
-	mlflow.Handle(newer, "DELETE", "traces/{trace_id}/tags", t.DeleteTraceTag)
+	mlflow.Handle(api, "PATCH", "traces/{trace_id}/tags", t.SetTraceTag)
+	mlflow.Handle(api, "DELETE", "traces/{trace_id}/tags", t.DeleteTraceTag)
 	mlflow.Handle(api, "POST", "traces/delete-traces", t.DeleteTraces)
 	mlflow.Handle(api, "POST", "traces/link-to-run", t.LinkTraces)
 }
