@@ -204,7 +204,7 @@ func (q *query) candidates(ctx context.Context, tx *store.Tx) (*numbers, error) 
 // everything is the numbers of all things in the experiments.
 func (q *query) everything(ctx context.Context, tx *store.Tx) (*numbers, error) {
 	where, args := q.within("")
-	return readNumbers(ctx, tx, nil, "SELECT id FROM "+q.subject.table+" WHERE "+where, args...)
+	return readNumbers(ctx, tx, "id", "FROM "+q.subject.table+" WHERE "+where, args...)
 }
 
 // within is the condition that a row is of one of the experiments.
@@ -246,7 +246,7 @@ func (q *query) scanTraceRuns(ctx context.Context, tx *store.Tx, c *clause) (*nu
 	if c.op == opIsNull {
 		holds = func(string) bool { return true }
 	}
-	linked, err := readNumbers(ctx, tx, holds, "SELECT trace, run_id FROM experiment_trace_run WHERE "+where, args...)
+	linked, err := matchNumbers(ctx, tx, holds, "trace", "run_id", "FROM experiment_trace_run WHERE "+where, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -258,20 +258,18 @@ func (q *query) scanTraceRuns(ctx context.Context, tx *store.Tx, c *clause) (*nu
 func (q *query) scanPairs(ctx context.Context, tx *store.Tx, c *clause) (*numbers, error) {
 	pairs := q.subject.pairs[c.entity]
 	where, args := q.within("")
-	statement := " FROM " + pairs.table + " WHERE " + where + " AND key = ?"
+	rest := "FROM " + pairs.table + " WHERE " + where + " AND key = ?"
 	args = append(args, c.key)
 	exact := len(c.text) <= headBytes-utf8Max // then a text and its head are equal to it together
 	switch {
 	case c.op == opIsNull, c.op == opIsNotNull:
-		return readNumbers(ctx, tx, nil, "SELECT "+pairs.owner+statement, args...)
+		return readNumbers(ctx, tx, pairs.owner, rest, args...)
 	case c.op == "=" && exact, c.op == "!=" && exact:
-		return readNumbers(ctx, tx, nil, "SELECT "+pairs.owner+statement+" AND head "+sqlOperator(c.op)+" ?",
-			append(args, c.text)...)
+		return readNumbers(ctx, tx, pairs.owner, rest+" AND head "+sqlOperator(c.op)+" ?", append(args, c.text)...)
 	case c.op == "=":
-		return readNumbers(ctx, tx, nil, "SELECT "+pairs.owner+statement+" AND head = ? AND value = ?",
-			append(args, head(c.text), c.text)...)
+		return readNumbers(ctx, tx, pairs.owner, rest+" AND head = ? AND value = ?", append(args, head(c.text), c.text)...)
 	}
-	return readNumbers(ctx, tx, c.holds, "SELECT "+pairs.owner+", value"+statement, args...)
+	return matchNumbers(ctx, tx, c.holds, pairs.owner, "value", rest, args...)
 }
 
 // utf8Max is the most bytes of a character, which a cut between characters may leave out of a head.
@@ -288,12 +286,12 @@ func sqlOperator(op string) string {
 // scanMetric gives what has a value of a metric that satisfies a clause.
 func (q *query) scanMetric(ctx context.Context, tx *store.Tx, c *clause) (*numbers, error) {
 	where, args := q.within("")
-	statement := "SELECT " + q.subject.owner + " FROM " + q.subject.metrics + " WHERE " + where + " AND key = ? AND "
+	rest := "FROM " + q.subject.metrics + " WHERE " + where + " AND key = ? AND "
 	args = append(args, c.key, c.number)
 	if c.op == "!=" {
-		statement += "(value <> ? OR is_nan = 1)"
+		rest += "(value <> ? OR is_nan = 1)"
 	} else {
-		statement += "value " + c.op + " ? AND is_nan = 0"
+		rest += "value " + c.op + " ? AND is_nan = 0"
 	}
 	if len(q.datasets) > 0 {
 		var either []string
@@ -301,21 +299,21 @@ func (q *query) scanMetric(ctx context.Context, tx *store.Tx, c *clause) (*numbe
 			either = append(either, "dataset_name = ? AND (dataset_digest = ? OR ? = '')")
 			args = append(args, d.DatasetName, d.DatasetDigest, d.DatasetDigest)
 		}
-		statement += " AND (" + strings.Join(either, " OR ") + ")"
+		rest += " AND (" + strings.Join(either, " OR ") + ")"
 	}
-	return readNumbers(ctx, tx, nil, statement, args...)
+	return readNumbers(ctx, tx, q.subject.owner, rest, args...)
 }
 
 // scanDataset gives the runs that used a data set that satisfies a clause.
 func (q *query) scanDataset(ctx context.Context, tx *store.Tx, c *clause) (*numbers, error) {
 	where, args := q.within("d.")
 	if c.key == "context" {
-		return readNumbers(ctx, tx, c.holds, `SELECT t.run, t.value FROM experiment_dataset d
+		return matchNumbers(ctx, tx, c.holds, "t.run", "t.value", `FROM experiment_dataset d
 			JOIN experiment_input i ON i.dataset = d.id
 			JOIN experiment_input_tag t ON t.run = i.run AND t.dataset = i.dataset AND t.key = 'mlflow.data.context'
 			WHERE `+where, args...)
 	}
-	return readNumbers(ctx, tx, c.holds, `SELECT i.run, d.`+c.key+` FROM experiment_dataset d
+	return matchNumbers(ctx, tx, c.holds, "i.run", "d."+c.key, `FROM experiment_dataset d
 		JOIN experiment_input i ON i.dataset = d.id WHERE `+where, args...)
 }
 
@@ -339,30 +337,49 @@ func (q *query) scanSpans(ctx context.Context, tx *store.Tx, c *clause) (*number
 			return has && c.holds(value)
 		}
 	}
-	return readNumbers(ctx, tx, holds, "SELECT trace, "+column+" FROM experiment_span WHERE "+where, args...)
+	return matchNumbers(ctx, tx, holds, "trace", column, "FROM experiment_span WHERE "+where, args...)
 }
 
-// readNumbers reads a set of numbers; with holds, those whose text, the second column, satisfies it.
-func readNumbers(
-	ctx context.Context, tx *store.Tx, holds func(string) bool, statement string, args ...any,
+// readNumbers reads the set of the numbers in a column of what the rest of a statement finds. They leave the database as
+// one text: a row costs several times what a number in a text does.
+func readNumbers(ctx context.Context, tx *store.Tx, column, rest string, args ...any) (*numbers, error) {
+	var text sql.NullString
+	err := tx.QueryRow(ctx, "SELECT string_agg(CAST("+column+" AS TEXT), ',') "+rest, args...).Scan(&text)
+	if err != nil {
+		return nil, err
+	}
+	set := &numbers{}
+	number := int64(0)
+	for i := range len(text.String) {
+		digit := text.String[i]
+		if digit != ',' {
+			number = number*10 + int64(digit-'0')
+			continue
+		}
+		set.insert(number)
+		number = 0
+	}
+	if text.String != "" {
+		set.insert(number)
+	}
+	return set, nil
+}
+
+// matchNumbers reads the set of the numbers in a column of what the rest of a statement finds, where the text in another
+// column satisfies holds.
+func matchNumbers(
+	ctx context.Context, tx *store.Tx, holds func(string) bool, column, text, rest string, args ...any,
 ) (*numbers, error) {
-	rows, err := tx.Query(ctx, statement, args...)
+	rows, err := tx.Query(ctx, "SELECT "+column+", "+text+" "+rest, args...)
 	if err != nil {
 		return nil, err
 	}
 	set := &numbers{}
 	var id int64
-	if holds == nil {
-		return set, scanAll(rows, func() error {
-			err := rows.Scan(&id)
-			set.insert(id)
-			return err
-		})
-	}
+	var value sql.RawBytes
 	return set, scanAll(rows, func() error {
-		var text string
-		err := rows.Scan(&id, &text)
-		if holds(text) {
+		err := rows.Scan(&id, &value)
+		if holds(string(value)) {
 			set.insert(id)
 		}
 		return err
@@ -371,52 +388,57 @@ func readNumbers(
 
 // rows reads the rows of the candidates that have the right stage and satisfy the clauses about attributes.
 func (q *query) rows(ctx context.Context, tx *store.Tx, candidates *numbers) ([]found, error) {
-	where, args := q.within("")
-	if q.subject.stages && len(q.stages) == 1 {
-		where += " AND stage = ?"
-		args = append(args, q.stages[0])
-	}
-	columns := "id, " + q.subject.name
 	read := q.rowColumns()
+	columns := append([]string{"id", q.subject.name}, read...)
+	var conditions string
+	var args []any
 	var filters []*clause
 	for i := range q.clauses {
 		c := &q.clauses[i]
-		if c.entity != entityAttribute {
-			continue
-		}
-		if q.subject.grammar.numeric(c.key) {
-			where += " AND " + c.key + " " + sqlOperator(c.op) + " ?"
+		switch {
+		case c.entity != entityAttribute:
+		case q.subject.grammar.numeric(c.key):
+			conditions += " AND " + c.key + " " + sqlOperator(c.op) + " ?"
 			args = append(args, c.number)
-			continue
-		}
-		if c.op == "=" {
-			where += " AND " + c.key + " = ?"
+		case c.op == "=":
+			conditions += " AND " + c.key + " = ?"
 			args = append(args, c.text)
-			continue
+		default:
+			filters = append(filters, c)
 		}
-		filters = append(filters, c)
 	}
-	for _, column := range read {
-		columns += ", " + column
-	}
-	for _, c := range filters {
-		columns += ", " + c.key
-	}
-	statement := "SELECT " + columns + " FROM " + q.subject.table + " WHERE " + where
 	var all []found
-	collect := func(rows *sql.Rows, err error) error {
+	collect := func(statement string, args []any) error {
+		rows, err := tx.Query(ctx, statement, args...)
 		if err != nil {
 			return err
 		}
 		return q.collect(rows, len(read), filters, candidates, &all)
 	}
+	staged := q.subject.stages && len(q.stages) == 1
 	if candidates == nil || candidates.count() > fewCandidates {
-		rows, err := tx.Query(ctx, statement, args...)
-		return all, collect(rows, err)
+		where, within := q.within("")
+		if staged {
+			where, within = where+" AND stage = ?", append(within, q.stages[0])
+		}
+		for _, c := range filters {
+			columns = append(columns, c.key)
+		}
+		err := collect("SELECT "+strings.Join(columns, ", ")+" FROM "+q.subject.table+" WHERE "+where+conditions,
+			append(within, args...))
+		return all, err
+	}
+	// Here the numbers say it all: a condition on the stage would tempt the database to walk the index that begins with
+	// it, so the stage is compared here.
+	if staged {
+		filters = append(filters, &clause{key: "stage", op: "=", text: q.stages[0]})
+	}
+	for _, c := range filters {
+		columns = append(columns, c.key)
 	}
 	err := inChunks(candidates.list(), func(marks string, ids []any) error {
-		rows, err := tx.Query(ctx, statement+" AND id IN ("+marks+")", append(slices.Clip(args), ids...)...)
-		return collect(rows, err)
+		return collect("SELECT "+strings.Join(columns, ", ")+" FROM "+q.subject.table+" WHERE id IN ("+marks+")"+conditions,
+			append(ids, args...))
 	})
 	return all, err
 }

@@ -75,12 +75,12 @@ func (t *Tracking) DeleteTraces(
 	err = t.write(ctx, func(tx *store.Tx) error {
 		var ids []int64
 		if req.MaxTimestampMillis != nil {
-			query, args := `SELECT id FROM experiment_trace WHERE experiment = ? AND at <= ? ORDER BY at, trace_id`,
+			oldest, args := `SELECT id FROM experiment_trace WHERE experiment = ? AND at <= ? ORDER BY at, trace_id`,
 				[]any{experiment, int64(*req.MaxTimestampMillis)}
 			if req.MaxTraces != nil {
-				query, args = query+" LIMIT ?", append(args, int64(*req.MaxTraces))
+				oldest, args = oldest+" LIMIT ?", append(args, int64(*req.MaxTraces))
 			}
-			set, err := readNumbers(ctx, tx, nil, query, args...)
+			set, err := readNumbers(ctx, tx, "id", "FROM ("+oldest+") AS oldest", args...)
 			if err != nil {
 				return err
 			}
