@@ -110,7 +110,9 @@ func (t *Telemetry) Labels(joined, unknown, duplicate int) {
 }
 
 // Pending shows how many predictions wait for their labels.
-func (t *Telemetry) Pending(predictions int64) { t.metrics.pending.WithLabelValues().Set(float64(predictions)) }
+func (t *Telemetry) Pending(predictions int64) {
+	t.metrics.pending.WithLabelValues().Set(float64(predictions))
+}
 
 // Dropped counts records that a bounded queue could not take, by the name of the queue.
 func (t *Telemetry) Dropped(queue string, records int) {
