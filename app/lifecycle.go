@@ -67,12 +67,12 @@ type lifecycle struct {
 
 // A modelState is what the loop remembers of one model; it is stored as JSON.
 type modelState struct {
-	Champion    int               `json:"champion"` // version that Detector watches
-	Detector    *monitor.Detector `json:"detector,omitempty"`
-	Pending     *stoa.Alarm       `json:"pending,omitempty"` // raised while no retraining could be proposed
-	Labels      int64             `json:"labels"`            // labels on live answers since the first version
-	RetrainedAt int64             `json:"retrained_at"`      // Labels when a retraining was last proposed
-	Counts      LifecycleCounts   `json:"counts"`
+	Champion  int               `json:"champion"` // version that Detector watches
+	Detector  *monitor.Detector `json:"detector,omitempty"`
+	Pending   *stoa.Alarm       `json:"pending,omitempty"` // raised while no retraining could be proposed
+	Labels    int64             `json:"labels"`            // labels on live answers since the first version
+	Retrained retrain.Last      `json:"retrained"`         // when a retraining was last proposed
+	Counts    LifecycleCounts   `json:"counts"`
 }
 
 // startLifecycle restores the state and starts the loop.
@@ -327,11 +327,9 @@ func (l *lifecycle) proposePending(ctx context.Context, tx *store.Tx, model stri
 	if s.Pending == nil || settings == nil || l.rollouts[model] != nil || l.jobs[model] != nil {
 		return nil
 	}
-	if s.RetrainedAt > 0 {
-		cooldown := retrain.Cooldown{Labels: int64(settings.CooldownLabels)}
-		if due, _ := retrain.Due(cooldown, time.Now(), s.Labels, retrain.Last{Labels: s.RetrainedAt}); !due {
-			return nil
-		}
+	cooldown := retrain.Cooldown{Labels: int64(settings.CooldownLabels)}
+	if due, _ := retrain.Due(cooldown, time.Now(), s.Labels, s.Retrained); !due {
+		return nil
 	}
 	open, err := l.openEntries(ctx, model)
 	if err != nil || open > 0 {
@@ -353,7 +351,7 @@ func (l *lifecycle) proposePending(ctx context.Context, tx *store.Tx, model stri
 			return err
 		}
 	}
-	s.Pending, s.RetrainedAt = nil, max(1, s.Labels)
+	s.Pending, s.Retrained = nil, retrain.Last{At: time.Now(), Labels: s.Labels}
 	return nil
 }
 

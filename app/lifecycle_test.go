@@ -32,7 +32,7 @@ var lively = strings.NewReplacer(
   monitor: {price: {decay: {expected_labels_between_false_alarms: 200, tolerance: 0.05}}}
   rollout: {price: {canary: {share: 0.5, min_labels: 5}, shadow: {min_labels: 10}}}
 security:`,
-	"window_rows: 100", "window_rows: 200, cooldown_labels: 10",
+	"window_rows: 100", "window_rows: 200, cooldown_labels: 100",
 ).Replace(workload)
 
 // A market asks for predictions and knows the truth, which can change.
@@ -186,8 +186,15 @@ func TestRejectedRetrainingDoesNotRun(t *testing.T) {
 	m := newMarket(t, lively)
 	p := m.decay()
 	m.must(http.MethodPost, fmt.Sprintf("/v1/proposals/%d/reject", p.ID), app.DecisionRequest{Why: "not now"}, nil)
-	if v := m.trade(5); v.Counts.Retrainings != 0 || v.Champion != 1 {
+	if v := m.trade(90); v.Counts.Retrainings != 0 || v.Champion != 1 {
 		t.Errorf("it retrained all the same: %+v", v)
+	}
+	if list := m.proposals("proposed"); len(list) != 0 {
+		t.Errorf("it proposes again before the cooldown is over: %+v", list)
+	}
+	m.trade(60)
+	if list := m.proposals("proposed"); len(list) != 1 {
+		t.Errorf("%d proposals after the cooldown, want one", len(list))
 	}
 	again := m.do(http.MethodPost, fmt.Sprintf("/v1/proposals/%d/approve", p.ID), nil)
 	if again.status != http.StatusConflict {
