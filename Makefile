@@ -100,6 +100,10 @@ generate: check-go ## Regenerate the workload file's JSON Schema
 bench: build ## Measure against the peers: ONNX Runtime, LightGBM, a bare reverse proxy
 	@tools/check bench
 
+.PHONY: plots
+plots: check-go ## Draw the plots in docs/ from the committed results
+	$(GO) run ./examples/electricity/plot bench/results/demo.json docs/demo.svg
+
 .PHONY: deps-size
 deps-size: check-go ## Show what each dependency adds to the binary
 	@tools/check deps-size
