@@ -22,9 +22,13 @@ import (
 	"github.com/stoaproject/stoa/store/sqlite"
 )
 
+// raceOptions spare a command built with the race detector the second that it waits at its end for other threads.
+const raceOptions = "atexit_sleep_ms=0"
+
 // TestMain lets the test binary be the stoa command: testscript puts a link to it, named stoa, on the PATH of the
 // scripts, and what runs under that name is Main. A retraining that calls stoa train therefore finds it too.
 func TestMain(m *testing.M) {
+	os.Setenv("GORACE", raceOptions)
 	testscript.Main(m, map[string]func(){
 		"stoa": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
@@ -53,6 +57,7 @@ func TestScripts(t *testing.T) {
 // setupScript gives every script a small workload in shop/ and labelled data to train from in data.csv.
 func setupScript(env *testscript.Env) error {
 	env.Setenv("HOME", env.WorkDir)
+	env.Setenv("GORACE", raceOptions)
 	workload, err := os.ReadFile(filepath.Join("testdata", "shop.yaml"))
 	if err != nil {
 		return err
