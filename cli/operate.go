@@ -357,9 +357,6 @@ func newLabelCommand(f *remoteFlags) *cobra.Command {
 			if err := r.send(cmd.Context(), http.MethodPost, "/v1/labels", req, &report); err != nil {
 				return err
 			}
-			for _, l := range report.Refused {
-				return labelRefused(l)
-			}
 			if f.json {
 				return printJSON(cmd.OutOrStdout(), report)
 			}
@@ -368,20 +365,6 @@ func newLabelCommand(f *remoteFlags) *cobra.Command {
 	}
 	c.Flags().IntVar(&row, "row", 0, "row within the prediction")
 	return c
-}
-
-// labelRefused says why a label was not taken, and what to do.
-func labelRefused(l app.RefusedLabel) error {
-	refusal := &stoa.Refusal{Reason: l.Reason, Message: fmt.Sprintf("prediction %q, row %d: %s", l.ID, l.Row, l.Reason)}
-	switch l.Reason {
-	case stoa.ReasonUnknownLabel:
-		refusal.Message = fmt.Sprintf("no prediction %q of this model waits for a label of row %d", l.ID, l.Row)
-		refusal.Hint = "the id is the one that the prediction was made with; after label_wait it is forgotten"
-	case stoa.ReasonDuplicateLabel:
-		refusal.Message = fmt.Sprintf("row %d of prediction %q has its label already", l.Row, l.ID)
-		refusal.Hint = "the first label stands"
-	}
-	return refusal
 }
 
 func newReloadCommand(f *remoteFlags) *cobra.Command {
