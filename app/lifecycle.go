@@ -188,6 +188,16 @@ func (l *lifecycle) restore(ctx context.Context) error {
 	return l.publish(ctx)
 }
 
+// state is what is remembered of a model, from now on if not before.
+func (l *lifecycle) state(model string) *modelState {
+	s := l.states[model]
+	if s == nil {
+		s = &modelState{}
+		l.states[model] = s
+	}
+	return s
+}
+
 func stateName(model string) string { return "lifecycle.model." + model }
 
 // pass does everything there is to do.
@@ -223,11 +233,7 @@ func (l *lifecycle) follow(ctx context.Context) error {
 		return err
 	}
 	for _, m := range models {
-		s := l.states[m.Name]
-		if s == nil {
-			s = &modelState{}
-			l.states[m.Name] = s
-		}
+		s := l.state(m.Name)
 		champion := m.Aliases[stoa.AliasChampion]
 		if champion == 0 || champion == s.Champion {
 			continue
@@ -409,9 +415,4 @@ func (l *lifecycle) proposeRetrain(ctx context.Context, model, by, why string) (
 		l.wake()
 	}
 	return entry, err
-}
-
-// saveStateTx stores what the loop remembers of a model.
-func (l *lifecycle) saveStateTx(ctx context.Context, tx *store.Tx, model string) error {
-	return l.rooms.states.PutTx(ctx, tx, stateName(model), l.states[model])
 }

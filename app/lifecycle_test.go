@@ -286,3 +286,32 @@ func TestCanaryThatFailsCostsNobodyAnything(t *testing.T) {
 		t.Errorf("the rollout goes on against another champion: %+v", v)
 	}
 }
+
+func TestFirstVersionByRetraining(t *testing.T) {
+	m := newMarket(t, lively)
+	var feed strings.Builder
+	for range 200 {
+		a, b := m.r.Float64(), m.r.Float64()
+		fmt.Fprintf(&feed, "%.4f,%.4f,%s\n", a, b, m.truth(a, b))
+	}
+	if err := os.WriteFile(filepath.Join(m.dir, "feed.csv"), []byte("a,b,class\n"+feed.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var p app.ProposalView
+	m.must(http.MethodPost, "/v1/models/price/retrain", app.RetrainRequest{Why: "the first version"}, &p)
+	m.must(http.MethodPost, fmt.Sprintf("/v1/proposals/%d/approve", p.ID), nil, nil)
+	want := app.LifecycleCounts{Retrainings: 1, Promotions: 1}
+	if v := m.settle(); v.Champion != 1 || v.Counts != want {
+		t.Fatalf("%+v", v)
+	}
+	if a := m.infer(oneRow); a.status != http.StatusOK {
+		t.Errorf("it does not serve: %d %s", a.status, a.body)
+	}
+	if err := m.app.Stop(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	m.start()
+	if v := m.settle(); v.Counts != want {
+		t.Errorf("a restart forgets what was done: %+v", v.Counts)
+	}
+}
