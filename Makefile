@@ -109,6 +109,10 @@ bench: build ## Measure against the peers: ONNX Runtime, LightGBM, a bare revers
 bench-registry: check-go ## Measure the tracking and the registry beside mlflow server (BENCH_ARGS='--artifact-mb 5000')
 	@bench/mlflow/run.sh $(BENCH_ARGS)
 
+.PHONY: plots
+plots: check-go ## Draw the plots in docs/ from the committed results
+	$(GO) run ./examples/electricity/plot bench/results/demo.json docs/demo.svg
+
 .PHONY: deps-size
 deps-size: check-go ## Show what each dependency adds to the binary
 	@tools/check deps-size

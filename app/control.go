@@ -283,11 +283,30 @@ func (a *App) postLabels(r *http.Request, caller stoa.Caller) (any, error) {
 	}
 	a.rooms.lifecycle.wake()
 	out := LabelReport{Joined: report.Joined}
-	for _, l := range slices.Concat(report.Unknown, report.Duplicate) {
+	refused := slices.Concat(report.Unknown, report.Duplicate)
+	if len(req.Labels) == 1 && len(refused) == 1 { // of many labels each has its own reason; one is the whole request
+		a.rooms.telemetry.Labels(0, len(report.Unknown), len(report.Duplicate))
+		return nil, labelRefused(refused[0])
+	}
+	for _, l := range refused {
 		out.Refused = append(out.Refused, RefusedLabel{ID: l.ID, Row: l.Row, Reason: l.Reason})
 	}
 	a.rooms.telemetry.Labels(report.Joined, len(report.Unknown), len(report.Duplicate))
 	return out, nil
+}
+
+// labelRefused says why a label was not taken, and what to do.
+func labelRefused(l monitor.Rejection) error {
+	refusal := &stoa.Refusal{Reason: l.Reason, Message: fmt.Sprintf("prediction %q, row %d: %s", l.ID, l.Row, l.Reason)}
+	switch l.Reason {
+	case stoa.ReasonUnknownLabel:
+		refusal.Message = fmt.Sprintf("no prediction %q of this model waits for a label of row %d", l.ID, l.Row)
+		refusal.Hint = "the id is the one that the prediction was made with; after label_wait it is forgotten"
+	case stoa.ReasonDuplicateLabel:
+		refusal.Message = fmt.Sprintf("row %d of prediction %q has its label already", l.Row, l.ID)
+		refusal.Hint = "the first label stands"
+	}
+	return refusal
 }
 
 // Ledger.

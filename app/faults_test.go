@@ -90,22 +90,36 @@ func TestLabelsThatCannotBeJoined(t *testing.T) {
 	s := newServer(t, workload).start()
 	s.serveVersion(model(t, 1))
 	withID := strings.Replace(oneRow, "{", `{"id":"p1",`, 1)
-	if a := s.infer(withID); a.status != http.StatusOK {
-		t.Fatal(string(a.body))
+	for _, body := range []string{withID, strings.Replace(withID, "p1", "p2", 1)} {
+		if a := s.infer(body); a.status != http.StatusOK {
+			t.Fatal(string(a.body))
+		}
 	}
-	post := func(id, value string) app.LabelReport {
-		var report app.LabelReport
-		s.must(http.MethodPost, "/v1/labels", app.LabelRequest{Labels: []stoa.Label{{ID: id, Value: value}}}, &report)
-		return report
+	for _, step := range []struct {
+		name, id, value string
+		status          int
+		reason          stoa.Reason
+	}{
+		{"an unknown prediction", "unknown", "UP", http.StatusNotFound, stoa.ReasonUnknownLabel},
+		{"the first label", "p1", "UP", http.StatusOK, ""},
+		{"another label", "p1", "DOWN", http.StatusConflict, stoa.ReasonDuplicateLabel},
+	} {
+		req := app.LabelRequest{Labels: []stoa.Label{{ID: step.id, Value: step.value}}}
+		if a := s.do(http.MethodPost, "/v1/labels", req); a.status != step.status || a.reason() != step.reason {
+			t.Errorf("%s: %d %s", step.name, a.status, a.body)
+		}
 	}
-	if r := post("unknown", "UP"); r.Joined != 0 || len(r.Refused) != 1 || r.Refused[0].Reason != stoa.ReasonUnknownLabel {
-		t.Errorf("unknown prediction: %+v", r)
+	var report app.LabelReport
+	s.must(http.MethodPost, "/v1/labels", app.LabelRequest{Labels: []stoa.Label{
+		{ID: "unknown", Value: "UP"}, {ID: "p2", Value: "UP"}, {ID: "p1", Value: "DOWN"},
+	}}, &report)
+	reasons := map[string]stoa.Reason{}
+	for _, l := range report.Refused {
+		reasons[l.ID] = l.Reason
 	}
-	if r := post("p1", "UP"); r.Joined != 1 || len(r.Refused) != 0 {
-		t.Errorf("first label: %+v", r)
-	}
-	if r := post("p1", "DOWN"); r.Joined != 0 || len(r.Refused) != 1 || r.Refused[0].Reason != stoa.ReasonDuplicateLabel {
-		t.Errorf("second label: %+v", r)
+	if report.Joined != 1 || len(reasons) != 2 || reasons["unknown"] != stoa.ReasonUnknownLabel ||
+		reasons["p1"] != stoa.ReasonDuplicateLabel {
+		t.Errorf("of three labels one should join: %+v", report)
 	}
 	for name, body := range map[string]string{"no labels": `{"labels":[]}`, "unknown key": `{"labls":[]}`, "not JSON": `{`} {
 		if a := s.do(http.MethodPost, "/v1/labels", body); a.status != http.StatusBadRequest {

@@ -67,12 +67,12 @@ type lifecycle struct {
 
 // A modelState is what the loop remembers of one model; it is stored as JSON.
 type modelState struct {
-	Champion    int               `json:"champion"` // version that Detector watches
-	Detector    *monitor.Detector `json:"detector,omitempty"`
-	Pending     *stoa.Alarm       `json:"pending,omitempty"` // raised while no retraining could be proposed
-	Labels      int64             `json:"labels"`            // labels on live answers since the first version
-	RetrainedAt int64             `json:"retrained_at"`      // Labels when a retraining was last proposed
-	Counts      LifecycleCounts   `json:"counts"`
+	Champion  int               `json:"champion"` // version that Detector watches
+	Detector  *monitor.Detector `json:"detector,omitempty"`
+	Pending   *stoa.Alarm       `json:"pending,omitempty"` // raised while no retraining could be proposed
+	Labels    int64             `json:"labels"`            // labels on live answers since the first version
+	Retrained retrain.Last      `json:"retrained"`         // when a retraining was last proposed
+	Counts    LifecycleCounts   `json:"counts"`
 }
 
 // startLifecycle restores the state and starts the loop.
@@ -188,6 +188,16 @@ func (l *lifecycle) restore(ctx context.Context) error {
 	return l.publish(ctx)
 }
 
+// state is what is remembered of a model, from now on if not before.
+func (l *lifecycle) state(model string) *modelState {
+	s := l.states[model]
+	if s == nil {
+		s = &modelState{}
+		l.states[model] = s
+	}
+	return s
+}
+
 func stateName(model string) string { return "lifecycle.model." + model }
 
 // pass does everything there is to do.
@@ -223,11 +233,7 @@ func (l *lifecycle) follow(ctx context.Context) error {
 		return err
 	}
 	for _, m := range models {
-		s := l.states[m.Name]
-		if s == nil {
-			s = &modelState{}
-			l.states[m.Name] = s
-		}
+		s := l.state(m.Name)
 		champion := m.Aliases[stoa.AliasChampion]
 		if champion == 0 || champion == s.Champion {
 			continue
@@ -327,11 +333,9 @@ func (l *lifecycle) proposePending(ctx context.Context, tx *store.Tx, model stri
 	if s.Pending == nil || settings == nil || l.rollouts[model] != nil || l.jobs[model] != nil {
 		return nil
 	}
-	if s.RetrainedAt > 0 {
-		cooldown := retrain.Cooldown{Labels: int64(settings.CooldownLabels)}
-		if due, _ := retrain.Due(cooldown, time.Now(), s.Labels, retrain.Last{Labels: s.RetrainedAt}); !due {
-			return nil
-		}
+	cooldown := retrain.Cooldown{Labels: int64(settings.CooldownLabels)}
+	if due, _ := retrain.Due(cooldown, time.Now(), s.Labels, s.Retrained); !due {
+		return nil
 	}
 	open, err := l.openEntries(ctx, model)
 	if err != nil || open > 0 {
@@ -353,7 +357,7 @@ func (l *lifecycle) proposePending(ctx context.Context, tx *store.Tx, model stri
 			return err
 		}
 	}
-	s.Pending, s.RetrainedAt = nil, max(1, s.Labels)
+	s.Pending, s.Retrained = nil, retrain.Last{At: time.Now(), Labels: s.Labels}
 	return nil
 }
 
@@ -411,9 +415,4 @@ func (l *lifecycle) proposeRetrain(ctx context.Context, model, by, why string) (
 		l.wake()
 	}
 	return entry, err
-}
-
-// saveStateTx stores what the loop remembers of a model.
-func (l *lifecycle) saveStateTx(ctx context.Context, tx *store.Tx, model string) error {
-	return l.rooms.states.PutTx(ctx, tx, stateName(model), l.states[model])
 }

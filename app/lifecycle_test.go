@@ -32,7 +32,7 @@ var lively = strings.NewReplacer(
   monitor: {price: {decay: {expected_labels_between_false_alarms: 200, tolerance: 0.05}}}
   rollout: {price: {canary: {share: 0.5, min_labels: 5}, shadow: {min_labels: 10}}}
 security:`,
-	"window_rows: 100", "window_rows: 200, cooldown_labels: 10",
+	"window_rows: 100", "window_rows: 200, cooldown_labels: 100",
 ).Replace(workload)
 
 // A market asks for predictions and knows the truth, which can change.
@@ -186,8 +186,15 @@ func TestRejectedRetrainingDoesNotRun(t *testing.T) {
 	m := newMarket(t, lively)
 	p := m.decay()
 	m.must(http.MethodPost, fmt.Sprintf("/v1/proposals/%d/reject", p.ID), app.DecisionRequest{Why: "not now"}, nil)
-	if v := m.trade(5); v.Counts.Retrainings != 0 || v.Champion != 1 {
+	if v := m.trade(90); v.Counts.Retrainings != 0 || v.Champion != 1 {
 		t.Errorf("it retrained all the same: %+v", v)
+	}
+	if list := m.proposals("proposed"); len(list) != 0 {
+		t.Errorf("it proposes again before the cooldown is over: %+v", list)
+	}
+	m.trade(60)
+	if list := m.proposals("proposed"); len(list) != 1 {
+		t.Errorf("%d proposals after the cooldown, want one", len(list))
 	}
 	again := m.do(http.MethodPost, fmt.Sprintf("/v1/proposals/%d/approve", p.ID), nil)
 	if again.status != http.StatusConflict {
@@ -277,5 +284,34 @@ func TestCanaryThatFailsCostsNobodyAnything(t *testing.T) {
 	m.serveVersion(model(t, 3)) // a person puts another version in service
 	if v = m.settle(); v.Rollout != nil || v.Challenger != 0 || v.Counts.RolledBack != 1 {
 		t.Errorf("the rollout goes on against another champion: %+v", v)
+	}
+}
+
+func TestFirstVersionByRetraining(t *testing.T) {
+	m := newMarket(t, lively)
+	var feed strings.Builder
+	for range 200 {
+		a, b := m.r.Float64(), m.r.Float64()
+		fmt.Fprintf(&feed, "%.4f,%.4f,%s\n", a, b, m.truth(a, b))
+	}
+	if err := os.WriteFile(filepath.Join(m.dir, "feed.csv"), []byte("a,b,class\n"+feed.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var p app.ProposalView
+	m.must(http.MethodPost, "/v1/models/price/retrain", app.RetrainRequest{Why: "the first version"}, &p)
+	m.must(http.MethodPost, fmt.Sprintf("/v1/proposals/%d/approve", p.ID), nil, nil)
+	want := app.LifecycleCounts{Retrainings: 1, Promotions: 1}
+	if v := m.settle(); v.Champion != 1 || v.Counts != want {
+		t.Fatalf("%+v", v)
+	}
+	if a := m.infer(oneRow); a.status != http.StatusOK {
+		t.Errorf("it does not serve: %d %s", a.status, a.body)
+	}
+	if err := m.app.Stop(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	m.start()
+	if v := m.settle(); v.Counts != want {
+		t.Errorf("a restart forgets what was done: %+v", v.Counts)
 	}
 }

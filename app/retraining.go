@@ -77,6 +77,7 @@ func (l *lifecycle) beginRetrainings(ctx context.Context) error {
 			return fmt.Errorf("entry %d: %w", e.ID, err)
 		}
 		l.jobs[e.Subject] = &job{entry: e.ID}
+		l.state(e.Subject) // of a model that may have no version yet
 		l.wg.Go(func() {
 			end := l.runJob(ctx, e)
 			if ctx.Err() != nil {
@@ -156,44 +157,35 @@ func (l *lifecycle) jobEnded(ctx context.Context, end jobEnd) error {
 			end.err = err // the artifact is not one that can be registered
 		}
 	}
-	s := l.states[model]
-	if s == nil {
-		s = &modelState{}
-		l.states[model] = s
-	}
-	err = l.rooms.db.Write(ctx, func(tx *store.Tx) error {
-		counts := s.Counts
-		counts.Retrainings++
-		switch {
-		case end.err != nil:
-			counts.Failed++
-			_, err = l.rooms.ledger.FailTx(ctx, tx, end.entry.ID, end.err)
-		case !result.Accepted:
-			counts.Blocked++
-			_, err = l.rooms.ledger.FinishTx(ctx, tx, end.entry.ID, result)
-		default:
-			err = l.passTx(ctx, tx, end, result)
-		}
-		if err != nil {
-			return err
-		}
-		before := s.Counts
-		s.Counts = counts
-		if err := l.saveStateTx(ctx, tx, model); err != nil {
-			s.Counts = before
-			return err
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
 	outcome := "accepted"
 	switch {
 	case end.err != nil:
 		outcome = "failed"
 	case !result.Accepted:
 		outcome = "blocked"
+	}
+	count := func(c *LifecycleCounts) {
+		c.Retrainings++
+		switch outcome {
+		case "failed":
+			c.Failed++
+		case "blocked":
+			c.Blocked++
+		}
+	}
+	err = l.countEnd(ctx, model, count, func(tx *store.Tx) (err error) {
+		switch outcome {
+		case "failed":
+			_, err = l.rooms.ledger.FailTx(ctx, tx, end.entry.ID, end.err)
+		case "blocked":
+			_, err = l.rooms.ledger.FinishTx(ctx, tx, end.entry.ID, result)
+		default:
+			err = l.passTx(ctx, tx, end, result)
+		}
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	l.rooms.telemetry.Retrained(model, outcome)
 	return l.trainer.Remove(end.entry.ID)

@@ -159,15 +159,37 @@ func (l *lifecycle) promoteFirst(ctx context.Context, e ledger.Entry, p rolloutP
 	if err := l.pointAlias(ctx, r, stoa.AliasChampion, p.Version, "the model had no version in service"); err != nil {
 		return err
 	}
-	_, err := l.rooms.ledger.Finish(ctx, e.ID, rolloutResult{
-		Outcome: "promoted", Version: p.Version,
-		Text: fmt.Sprintf("version %d promoted: the model had no version in service", p.Version),
+	err := l.countEnd(ctx, e.Subject, func(c *LifecycleCounts) { c.Promotions++ }, func(tx *store.Tx) error {
+		_, err := l.rooms.ledger.FinishTx(ctx, tx, e.ID, rolloutResult{
+			Outcome: "promoted", Version: p.Version,
+			Text: fmt.Sprintf("version %d promoted: the model had no version in service", p.Version),
+		})
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	l.states[e.Subject].Counts.Promotions++
 	return l.follow(ctx)
+}
+
+// countEnd writes the end of an entry, whatever write does for it, and the model's counts with it, in one transaction.
+func (l *lifecycle) countEnd(
+	ctx context.Context, model string, count func(*LifecycleCounts), write func(*store.Tx) error,
+) error {
+	s := l.state(model)
+	before := s.Counts
+	err := l.rooms.db.Write(ctx, func(tx *store.Tx) error {
+		s.Counts = before
+		count(&s.Counts)
+		if err := write(tx); err != nil {
+			return err
+		}
+		return l.rooms.states.PutTx(ctx, tx, stateName(model), s)
+	})
+	if err != nil {
+		s.Counts = before
+	}
+	return err
 }
 
 // decideRollouts asks every rollout what to do, and does it.
@@ -219,7 +241,7 @@ func (l *lifecycle) toCanary(ctx context.Context, r *delivery.Rollout, d deliver
 // endRollout promotes or withdraws the challenger. The alias moves first: when a crash comes before the entry is
 // finished, the rollout decides the same again and finds the alias where it should be.
 func (l *lifecycle) endRollout(ctx context.Context, r *delivery.Rollout, d delivery.Decision) error {
-	s, phase := l.states[r.Model], r.Phase
+	phase := r.Phase
 	result := rolloutResult{
 		Outcome: "withdrawn", Version: r.Challenger, Phase: phase, Reason: d.Reason, Statistics: &d.Statistics,
 		Text: fmt.Sprintf("version %d withdrawn in %s: %s", r.Challenger, phase, d.Why),
@@ -235,23 +257,18 @@ func (l *lifecycle) endRollout(ctx context.Context, r *delivery.Rollout, d deliv
 		return err
 	}
 	r.Advance(d, time.Now())
-	counts := s.Counts
-	switch {
-	case d.Action == delivery.ActionPromote:
-		counts.Promotions++
-	case phase == delivery.PhaseCanary:
-		counts.RolledBack++
-	default:
-		counts.Withdrawn++
-	}
-	err := l.rooms.db.Write(ctx, func(tx *store.Tx) error {
-		if err := l.rooms.delivery.SaveTx(ctx, tx, r); err != nil {
-			return err
+	count := func(c *LifecycleCounts) {
+		switch {
+		case d.Action == delivery.ActionPromote:
+			c.Promotions++
+		case phase == delivery.PhaseCanary:
+			c.RolledBack++
+		default:
+			c.Withdrawn++
 		}
-		before := s.Counts
-		s.Counts = counts
-		if err := l.saveStateTx(ctx, tx, r.Model); err != nil {
-			s.Counts = before
+	}
+	err := l.countEnd(ctx, r.Model, count, func(tx *store.Tx) error {
+		if err := l.rooms.delivery.SaveTx(ctx, tx, r); err != nil {
 			return err
 		}
 		_, err := l.rooms.ledger.FinishTx(ctx, tx, r.ID, result)

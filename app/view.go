@@ -71,7 +71,7 @@ func (l *lifecycle) view(ctx context.Context, model string) (LifecycleView, erro
 	// In this order: what the loop has done is read before the rest, so that settled is never said too early.
 	settled := l.settled()
 	aliases, err := l.rooms.registry.Aliases(ctx, model)
-	if err != nil {
+	if err != nil && l.plan().workload.Models[model] == nil { // a model that is declared may have no version yet
 		return LifecycleView{}, err
 	}
 	l.mu.Lock()

@@ -16,7 +16,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -65,7 +64,7 @@ func printError(w io.Writer, cmd *cobra.Command, err error) {
 	}
 	fmt.Fprintf(w, "stoa: %v\n", err)
 	var usage *usageError
-	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") {
+	if errors.As(err, &usage) {
 		fmt.Fprintf(w, "  hint: %s --help\n", cmd.CommandPath())
 	}
 }
@@ -82,6 +81,7 @@ it serves, falls back, notices decay, retrains, and lets a successor in only on 
   stoa models register my-model model.onnx --promote --data my-workload/.stoa`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	remote := &remoteFlags{}
@@ -97,7 +97,6 @@ it serves, falls back, notices decay, retrains, and lets a successor in only on 
 	add := func(group string, commands ...*cobra.Command) {
 		for _, c := range commands {
 			c.GroupID = group
-			positional(c)
 			root.AddCommand(c)
 		}
 	}
@@ -108,12 +107,15 @@ it serves, falls back, notices decay, retrains, and lets a successor in only on 
 		newDecideCommand(remote, "approve"), newDecideCommand(remote, "reject"), newFaultCommand(remote),
 		newUsageCommand(remote), newKeysCommand(remote), newAuditCommand(remote))
 	root.AddCommand(newVersionCommand(remote))
+	positional(root)
 	return root
 }
 
-// positional makes a wrong number of arguments a usage error, for c and the commands below it.
+// positional makes wrong arguments a usage error, for c and the commands below it.
 func positional(c *cobra.Command) {
-	if check := c.Args; check != nil {
+	if check := c.Args; c.HasSubCommands() {
+		c.Args = unknownCommand
+	} else if check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
 				return &usageError{err}
@@ -124,6 +126,19 @@ func positional(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		positional(sub)
 	}
+}
+
+// unknownCommand refuses the arguments of a command that only has others below it.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	guess := ""
+	if names := cmd.SuggestionsFor(args[0]); len(names) > 0 {
+		guess = fmt.Sprintf(" (did you mean %q?)", names[0])
+	}
+	return &usageError{fmt.Errorf("%s has no command %q%s", cmd.CommandPath(), args[0], guess)}
 }
 
 // version is set by the linker; a build without it takes what Go recorded.

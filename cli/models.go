@@ -38,9 +38,10 @@ func newModelsCommand(f *remoteFlags) *cobra.Command {
 
 func newModelsListCommand(f *remoteFlags) *cobra.Command {
 	return &cobra.Command{
-		Use:   "list",
-		Short: "List the registered models",
-		Args:  cobra.NoArgs,
+		Use:     "list",
+		Short:   "List the registered models",
+		Example: `  stoa models list`,
+		Args:    cobra.NoArgs,
 		RunE: withRemote(f, func(cmd *cobra.Command, r *remote, _ []string) error {
 			var answer struct {
 				Models []app.ModelView `json:"models"`
@@ -70,9 +71,10 @@ func aliasText(aliases map[string]int) string {
 
 func newModelsShowCommand(f *remoteFlags) *cobra.Command {
 	return &cobra.Command{
-		Use:   "show MODEL",
-		Short: "Show a model's versions",
-		Args:  cobra.ExactArgs(1),
+		Use:     "show MODEL",
+		Short:   "Show a model's versions",
+		Example: `  stoa models show price`,
+		Args:    cobra.ExactArgs(1),
 		RunE: withRemote(f, func(cmd *cobra.Command, r *remote, args []string) error {
 			var answer struct {
 				Versions []stoa.Version `json:"versions"`

@@ -188,6 +188,9 @@ func newFaultCommand(f *remoteFlags) *cobra.Command {
 			if err := r.send(cmd.Context(), http.MethodPut, "/v1/endpoints/"+url.PathEscape(args[0])+"/faults", req, nil); err != nil {
 				return err
 			}
+			if f.json {
+				return printJSON(cmd.OutOrStdout(), map[string]string{"endpoint": args[0], "candidate": args[1], "reason": reason})
+			}
 			fmt.Fprintf(cmd.ErrOrStderr(), "%s of %s fails with %s until: stoa fault clear %s\n", args[1], args[0], reason, args[0])
 			return nil
 		}),
@@ -195,11 +198,13 @@ func newFaultCommand(f *remoteFlags) *cobra.Command {
 	inject.Flags().StringVar(&reason, "reason", string(stoa.ReasonTargetError), "how it fails: target_error, timeout or unreachable")
 	inject.Flags().StringVar(&req.Why, "why", "", "reason, for the ledger")
 	clear := &cobra.Command{
-		Use:   "clear ENDPOINT",
-		Short: "End every fault injected into ENDPOINT",
-		Args:  cobra.ExactArgs(1),
+		Use:     "clear ENDPOINT",
+		Short:   "End every fault injected into ENDPOINT",
+		Example: `  stoa fault clear price`,
+		Args:    cobra.ExactArgs(1),
 		RunE: withRemote(f, func(cmd *cobra.Command, r *remote, args []string) error {
-			return r.send(cmd.Context(), http.MethodDelete, "/v1/endpoints/"+url.PathEscape(args[0])+"/faults", nil, nil)
+			path := "/v1/endpoints/" + url.PathEscape(args[0]) + "/faults"
+			return r.change(cmd, f, http.MethodDelete, path, map[string]any{"endpoint": args[0], "cleared": true})
 		}),
 	}
 	c.AddCommand(inject, clear)
@@ -261,9 +266,10 @@ func newKeysCommand(f *remoteFlags) *cobra.Command {
 		}),
 	}
 	list := &cobra.Command{
-		Use:   "list",
-		Short: "List the keys",
-		Args:  cobra.NoArgs,
+		Use:     "list",
+		Short:   "List the keys",
+		Example: `  stoa keys list`,
+		Args:    cobra.NoArgs,
 		RunE: withRemote(f, func(cmd *cobra.Command, r *remote, _ []string) error {
 			var answer struct {
 				Keys []app.KeyView `json:"keys"`
@@ -282,11 +288,13 @@ func newKeysCommand(f *remoteFlags) *cobra.Command {
 		}),
 	}
 	revoke := &cobra.Command{
-		Use:   "revoke ID",
-		Short: "Revoke a key, at once",
-		Args:  cobra.ExactArgs(1),
+		Use:     "revoke ID",
+		Short:   "Revoke a key, at once",
+		Example: `  stoa keys revoke key-0f8b2c41d7e9a563`,
+		Args:    cobra.ExactArgs(1),
 		RunE: withRemote(f, func(cmd *cobra.Command, r *remote, args []string) error {
-			return r.send(cmd.Context(), http.MethodDelete, "/v1/keys/"+url.PathEscape(args[0]), nil, nil)
+			path := "/v1/keys/" + url.PathEscape(args[0])
+			return r.change(cmd, f, http.MethodDelete, path, map[string]any{"id": args[0], "revoked": true})
 		}),
 	}
 	c.AddCommand(create, list, revoke)
@@ -349,9 +357,6 @@ func newLabelCommand(f *remoteFlags) *cobra.Command {
 			if err := r.send(cmd.Context(), http.MethodPost, "/v1/labels", req, &report); err != nil {
 				return err
 			}
-			for _, l := range report.Refused {
-				return &stoa.Refusal{Reason: l.Reason, Message: fmt.Sprintf("label for prediction %q row %d: %s", l.ID, l.Row, l.Reason)}
-			}
 			if f.json {
 				return printJSON(cmd.OutOrStdout(), report)
 			}
@@ -364,11 +369,12 @@ func newLabelCommand(f *remoteFlags) *cobra.Command {
 
 func newReloadCommand(f *remoteFlags) *cobra.Command {
 	return &cobra.Command{
-		Use:   "reload",
-		Short: "Have the server read its workload file again; a bad file changes nothing",
-		Args:  cobra.NoArgs,
+		Use:     "reload",
+		Short:   "Have the server read its workload file again; a bad file changes nothing",
+		Example: `  stoa reload --data my-workload/.stoa`,
+		Args:    cobra.NoArgs,
 		RunE: withRemote(f, func(cmd *cobra.Command, r *remote, _ []string) error {
-			return r.send(cmd.Context(), http.MethodPost, "/v1/reload", nil, nil)
+			return r.change(cmd, f, http.MethodPost, "/v1/reload", map[string]any{"reloaded": true})
 		}),
 	}
 }

@@ -91,6 +91,14 @@ func (r *remote) send(ctx context.Context, method, path string, in, out any) err
 	return r.do(ctx, method, path, "application/json", body, out)
 }
 
+// change sends a request that has no result of its own; with --json it prints done.
+func (r *remote) change(cmd *cobra.Command, f *remoteFlags, method, path string, done any) error {
+	if err := r.send(cmd.Context(), method, path, nil, nil); err != nil || !f.json {
+		return err
+	}
+	return printJSON(cmd.OutOrStdout(), done)
+}
+
 // do sends one request. An answer of 400 or above becomes a *stoa.Refusal.
 func (r *remote) do(ctx context.Context, method, path, contentType string, body io.Reader, out any) error {
 	req, err := http.NewRequestWithContext(ctx, method, r.base+path, body)

@@ -106,6 +106,12 @@ func newValidateCommand() *cobra.Command {
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			w, err := manifest.Load(args[0])
+			if errors.Is(err, os.ErrNotExist) {
+				return &stoa.Refusal{
+					Reason: stoa.ReasonNotFound, Message: "there is no " + args[0],
+					Hint: "stoa init DIR writes a workload file to start from",
+				}
+			}
 			if err != nil {
 				return err
 			}
@@ -150,6 +156,9 @@ func newInitCommand() *cobra.Command {
 			if err := file.Close(); err != nil {
 				return err
 			}
+			if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
+				return printJSON(cmd.OutOrStdout(), map[string]string{"file": path})
+			}
 			fmt.Fprintf(cmd.OutOrStdout(), "wrote %s\nnext: stoa up %s\n", path, args[0])
 			return nil
 		},
@@ -158,9 +167,10 @@ func newInitCommand() *cobra.Command {
 
 func newVersionCommand(f *remoteFlags) *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version of this binary",
-		Args:  cobra.NoArgs,
+		Use:     "version",
+		Short:   "Print the version of this binary",
+		Example: `  stoa version --json`,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.json {
 				return printJSON(cmd.OutOrStdout(), map[string]string{

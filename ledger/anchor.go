@@ -24,19 +24,23 @@ type anchor struct {
 // openAnchor reads the file and brings it up to date with a chain that contains it. A new ledger gets a new file.
 func openAnchor(ctx context.Context, db *store.DB, logger *slog.Logger, path string) (*anchor, error) {
 	a := &anchor{path: path, logger: logger}
+	said, err := readAnchor(path)
+	if err != nil {
+		return nil, err
+	}
 	var last head
 	var trouble string
-	err := db.Read(ctx, func(tx *store.Tx) (err error) {
+	err = db.Read(ctx, func(tx *store.Tx) (err error) {
 		if last, err = readHead(ctx, tx); err != nil {
 			return err
 		}
-		trouble, err = checkAnchor(ctx, tx, path)
+		trouble, err = said.check(ctx, tx)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && last.Seq == 0 {
+	if said.missing && last.Seq == 0 {
 		trouble = ""
 	}
 	if trouble != "" {
@@ -81,24 +85,40 @@ func (l *Ledger) Reanchor(ctx context.Context, by, why string) error {
 	})
 }
 
-// checkAnchor says what is wrong between the file and the chain, or "".
-func checkAnchor(ctx context.Context, tx *store.Tx, path string) (string, error) {
+// An anchored is what an anchor file says. It must be read before the snapshot of the chain that it is compared with: the
+// chain may be longer than the file says, never shorter.
+type anchored struct {
+	head    head
+	missing bool  // there is no file
+	damaged error // the file says nothing that can be read
+}
+
+func readAnchor(path string) (anchored, error) {
 	encoded, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "the anchor file is missing", nil
+		return anchored{missing: true}, nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("read the anchor: %w", err)
+		return anchored{}, fmt.Errorf("read the anchor: %w", err)
 	}
-	var want head
-	if err := json.Unmarshal(encoded, &want); err != nil {
-		return "the anchor file is damaged: " + err.Error(), nil
-	}
-	if want == (head{}) {
+	var said anchored
+	said.damaged = json.Unmarshal(encoded, &said.head)
+	return said, nil
+}
+
+// check says what is wrong between the file and the chain, or "".
+func (said anchored) check(ctx context.Context, tx *store.Tx) (string, error) {
+	want := said.head
+	switch {
+	case said.missing:
+		return "the anchor file is missing", nil
+	case said.damaged != nil:
+		return "the anchor file is damaged: " + said.damaged.Error(), nil
+	case want == (head{}):
 		return "", nil
 	}
 	var hash string
-	err = tx.QueryRow(ctx, "SELECT hash FROM ledger_event WHERE seq = ?", want.Seq).Scan(&hash)
+	err := tx.QueryRow(ctx, "SELECT hash FROM ledger_event WHERE seq = ?", want.Seq).Scan(&hash)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return fmt.Sprintf("the anchor names event %d, which is missing", want.Seq), nil

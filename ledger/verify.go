@@ -35,6 +35,13 @@ func Verify(ctx context.Context, db *store.DB, opts ...Option) (Report, error) {
 
 func verify(ctx context.Context, db *store.DB, o options) (Report, error) {
 	a := audit{entries: map[int64]record{}}
+	var said anchored
+	if o.anchor != "" {
+		var err error
+		if said, err = readAnchor(o.anchor); err != nil { // first: others may be writing
+			return Report{}, fmt.Errorf("ledger: verify: %w", err)
+		}
+	}
 	err := db.Read(ctx, func(tx *store.Tx) error {
 		if err := a.readChain(ctx, tx); err != nil {
 			return err
@@ -48,7 +55,7 @@ func verify(ctx context.Context, db *store.DB, o options) (Report, error) {
 		if o.anchor == "" {
 			return nil
 		}
-		trouble, err := checkAnchor(ctx, tx, o.anchor)
+		trouble, err := said.check(ctx, tx)
 		if trouble != "" {
 			a.broken(0, "%s", trouble)
 		}

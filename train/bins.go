@@ -1,6 +1,7 @@
 package train
 
 import (
+	"bytes"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -18,14 +19,26 @@ const (
 type binned struct {
 	rows     int
 	features []binnedFeature
+	columns  []column
 }
 
-// A binnedFeature is one column of a binned table.
+// A column holds the bins of one feature, or of a [bundle] of features, by row.
+type column struct {
+	bins   []uint8
+	size   int  // number of bins
+	offset int  // first bin of the column within a histogram of all columns
+	turns  bool // rows are summed by two in turn, see fill
+}
+
+// A binnedFeature is one feature of a binned table.
 type binnedFeature struct {
-	bins    []uint8
-	edges   []float32 // one fewer than the bins of values, ascending
-	missing bool      // some value is missing
-	offset  int       // first bin of the feature within a histogram of all features
+	edges    []float32 // one fewer than the bins of values, ascending
+	missing  bool      // some value is missing
+	sparse   bool      // no value is missing and at least half of them are in the standard bin, out of several
+	standard uint8     // the bin of zero
+	column   int       // which column holds the feature's bins
+	start    int       // first bin of the feature within its column
+	offset   int       // first bin of the feature within a histogram of all columns
 }
 
 // values is the number of bins that hold values.
@@ -42,22 +55,39 @@ func (f *binnedFeature) size() int {
 // bin cuts every column into at most most bins, with edges from a sample drawn by seed.
 func bin(columns [][]float32, rows, most int, seed uint64, workers int) *binned {
 	sample := sampledRows(rows, seed)
-	b := &binned{rows: rows, features: make([]binnedFeature, len(columns))}
+	b := &binned{rows: rows, features: make([]binnedFeature, len(columns)), columns: make([]column, len(columns))}
 	parallel(workers, len(columns), func(i int) {
 		f := &b.features[i]
 		f.missing = slices.ContainsFunc(columns[i], func(v float32) bool { return v != v })
 		f.edges = findEdges(gather(columns[i], sample), f.limit(most))
-		f.bins = make([]uint8, rows)
+		f.standard = f.binOf(0)
+		f.column = i
+		b.columns[i] = column{bins: make([]uint8, rows), size: f.size()}
 	})
-	for i := 1; i < len(b.features); i++ {
-		b.features[i].offset = b.features[i-1].offset + b.features[i-1].size()
-	}
 	perColumn := (rows + blockRows - 1) / blockRows
 	parallel(workers, len(columns)*perColumn, func(i int) {
 		f, from := i/perColumn, i%perColumn*blockRows
-		b.features[f].assign(columns[f], from, min(rows, from+blockRows))
+		to := min(rows, from+blockRows)
+		b.features[f].assign(columns[f][from:to], b.columns[f].bins[from:to])
 	})
+	parallel(workers, len(columns), func(i int) {
+		f, c := &b.features[i], &b.columns[i]
+		f.sparse = !f.missing && f.size() > 1 && 2*bytes.Count(c.bins, []byte{f.standard}) >= rows
+		c.turns = f.sparse || f.size() <= fewBins
+	})
+	b.place()
 	return b
+}
+
+// place lays the columns out one after another within a histogram.
+func (b *binned) place() {
+	for i := 1; i < len(b.columns); i++ {
+		b.columns[i].offset = b.columns[i-1].offset + b.columns[i-1].size
+	}
+	for i := range b.features {
+		f := &b.features[i]
+		f.offset = b.columns[f.column].offset + f.start
+	}
 }
 
 // limit is the number of bins left for values.
@@ -68,13 +98,13 @@ func (f *binnedFeature) limit(most int) int {
 	return most
 }
 
-// total is the number of bins of all features.
+// total is the number of bins of all columns.
 func (b *binned) total() int {
-	if len(b.features) == 0 {
+	if len(b.columns) == 0 {
 		return 0
 	}
-	last := &b.features[len(b.features)-1]
-	return last.offset + last.size()
+	last := &b.columns[len(b.columns)-1]
+	return last.offset + last.size
 }
 
 // sampledRows draws the rows that the edges are found from, in order; nil is all of them.
@@ -195,22 +225,27 @@ func between(low, high float32) float32 {
 	return low
 }
 
-// assign puts the values of the rows from (inclusive) to (exclusive) into their bins.
-func (f *binnedFeature) assign(column []float32, from, to int) {
+// assign puts values into their bins.
+func (f *binnedFeature) assign(values []float32, bins []uint8) {
 	missing := uint8(f.values())
-	for i, v := range column[from:to] {
+	for i, v := range values {
 		if v != v {
-			f.bins[from+i] = missing
+			bins[i] = missing
 			continue
 		}
-		low, high := 0, len(f.edges) // the first edge that is at least v
-		for low < high {
-			if middle := (low + high) / 2; f.edges[middle] < v {
-				low = middle + 1
-			} else {
-				high = middle
-			}
-		}
-		f.bins[from+i] = uint8(low)
+		bins[i] = f.binOf(v)
 	}
+}
+
+// binOf returns the bin of a value that is not missing.
+func (f *binnedFeature) binOf(v float32) uint8 {
+	low, high := 0, len(f.edges) // the first edge that is at least v
+	for low < high {
+		if middle := (low + high) / 2; f.edges[middle] < v {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return uint8(low)
 }

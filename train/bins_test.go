@@ -15,7 +15,8 @@ func TestBins(t *testing.T) {
 			rapid.Float32Range(0, 1), rapid.Just(float32(1)))
 		column := rapid.SliceOfN(value, 1, 600).Draw(t, "column")
 		most := rapid.IntRange(2, 255).Draw(t, "most")
-		f := &bin([][]float32{column}, len(column), most, 0, 1).features[0]
+		data := bin([][]float32{column}, len(column), most, 0, 1)
+		f, bins := &data.features[0], data.columns[0].bins
 		if f.size() > most {
 			t.Fatalf("%d bins, at most %d were asked for", f.size(), most)
 		}
@@ -23,7 +24,7 @@ func TestBins(t *testing.T) {
 			t.Fatalf("edges %v do not ascend", f.edges)
 		}
 		for i, v := range column {
-			b := int(f.bins[i])
+			b := int(bins[i])
 			switch {
 			case v != v:
 				if b != f.values() || !f.missing {
@@ -45,9 +46,10 @@ func TestBinsOfAFrequentValue(t *testing.T) {
 			column[i] = float32(random.NormFloat64())
 		}
 	}
-	f := &bin([][]float32{column}, len(column), 51, 0, 1).features[0]
+	data := bin([][]float32{column}, len(column), 51, 0, 1)
+	f := &data.features[0]
 	counts := make([]int, f.size())
-	for _, b := range f.bins {
+	for _, b := range data.columns[0].bins {
 		counts[b]++
 	}
 	slices.Sort(counts)

@@ -69,6 +69,7 @@ func newBooster(columns [][]float32, t *target, rows int, o Options) *booster {
 			workers: workers, rows: make([]int32, rows), moved: make([]int32, rows), ordered: make([]gradient, rows),
 		},
 	}
+	b.grower.data.bundle(workers)
 	b.base = b.loss.initial()
 	for _, base := range b.base {
 		s := make([]float64, rows)

@@ -28,12 +28,13 @@ type leaf struct {
 // must hold the rows of the tree, ascending; whole says that these are all rows. features are those that may be split
 // on.
 func (g *grower) grow(gradients []gradient, whole bool, features []int) (tree, []leaf) {
+	groups := g.data.byColumn(features)
 	root := leaf{to: len(g.rows), sum: g.total(gradients)}
 	t := tree{{feature: -1}}
 	leaves := []leaf{root}
 	if g.splittable(&leaves[0]) {
 		leaves[0].histogram = g.take()
-		g.fillAndSplit(&leaves[0], nil, gradients, whole, features)
+		g.fillAndSplit(&leaves[0], nil, gradients, whole, groups)
 	}
 	for len(leaves) < g.maxLeaves {
 		at := -1
@@ -47,7 +48,7 @@ func (g *grower) grow(gradients []gradient, whole bool, features []int) (tree, [
 			break
 		}
 		left, right := g.divide(&t, leaves[at])
-		g.prepare(&left, &right, leaves[at].histogram, gradients, features)
+		g.prepare(&left, &right, leaves[at].histogram, gradients, groups)
 		leaves[at] = left
 		leaves = append(leaves, right)
 	}
@@ -104,18 +105,22 @@ func (g *grower) divide(t *tree, l leaf) (left, right leaf) {
 // partition moves the rows that go left to the front, both sides in order, and returns how many those are.
 func (g *grower) partition(f *binnedFeature, s *split, rows, scratch []int32) int {
 	goesLeft := [256]bool{}
+	for b := range goesLeft {
+		goesLeft[b] = int(f.standard) <= s.bin // where another feature of a bundle has its rows
+	}
 	for b := range f.values() {
-		goesLeft[b] = b <= s.bin
+		goesLeft[f.start+b] = b <= s.bin
 	}
 	if f.missing {
-		goesLeft[f.values()] = s.missingLeft
+		goesLeft[f.start+f.values()] = s.missingLeft
 	}
+	bins := g.data.columns[f.column].bins
 	if len(rows) < 2*blockRows || g.workers == 1 {
 		left, right := 0, 0
 		for _, r := range rows {
 			// Both are written and one is kept: no branch to mispredict.
 			rows[left], scratch[right] = r, r
-			if goesLeft[f.bins[r]] {
+			if goesLeft[bins[r]] {
 				left++
 			} else {
 				right++
@@ -128,7 +133,7 @@ func (g *grower) partition(f *binnedFeature, s *split, rows, scratch []int32) in
 	blocks(g.workers, len(rows), func(block, from, to int) {
 		left, right := from, to // lefts from the front of the block, rights from its back, reversed
 		for _, r := range rows[from:to] {
-			if goesLeft[f.bins[r]] {
+			if goesLeft[bins[r]] {
 				scratch[left] = r
 				left++
 			} else {
@@ -156,7 +161,7 @@ func (g *grower) partition(f *binnedFeature, s *split, rows, scratch []int32) in
 
 // prepare gives two new leaves their histograms, the larger one's being the parent's less the smaller one's, and
 // splits.
-func (g *grower) prepare(left, right *leaf, parent []cell, gradients []gradient, features []int) {
+func (g *grower) prepare(left, right *leaf, parent []cell, gradients []gradient, groups [][]int) {
 	small, large := left, right
 	if large.sum.n < small.sum.n {
 		small, large = large, small
@@ -167,7 +172,7 @@ func (g *grower) prepare(left, right *leaf, parent []cell, gradients []gradient,
 		return
 	}
 	small.histogram, large.histogram = g.take(), parent
-	g.fillAndSplit(small, large, gradients, false, features)
+	g.fillAndSplit(small, large, gradients, false, groups)
 	if !smallWanted {
 		g.give(small.histogram)
 		small.histogram = nil
@@ -179,8 +184,9 @@ func (g *grower) prepare(left, right *leaf, parent []cell, gradients []gradient,
 }
 
 // fillAndSplit fills the histogram of a leaf, subtracts it from that of its sibling, unless that is nil, and finds
-// the best split of both. One worker does all of one feature, so that no sum depends on how many there are.
-func (g *grower) fillAndSplit(small, large *leaf, gradients []gradient, whole bool, features []int) {
+// the best split of both. One worker does all of one column, so that no sum depends on how many there are. groups are
+// the features that may be split on, by column.
+func (g *grower) fillAndSplit(small, large *leaf, gradients []gradient, whole bool, groups [][]int) {
 	rows := g.rows[small.from:small.to]
 	if whole {
 		rows = nil
@@ -193,30 +199,24 @@ func (g *grower) fillAndSplit(small, large *leaf, gradients []gradient, whole bo
 		})
 		gradients = ordered
 	}
-	type pair struct{ small, large split }
-	found := make([]pair, len(features))
+	found := make([]pair, len(g.data.features))
 	workers := g.workers
-	if (small.to-small.from)*len(features) < blockRows {
+	if (small.to-small.from)*len(groups) < blockRows {
 		workers = 1 // less work than waking another costs
 	}
-	parallel(workers, len(features), func(i int) {
-		f := &g.data.features[features[i]]
-		cells := small.histogram[f.offset : f.offset+f.size()]
-		f.fill(small.histogram, rows, gradients)
-		found[i].small = g.splitter.best(f, features[i], cells, small.sum)
-		if large != nil {
-			rest := large.histogram[f.offset : f.offset+f.size()]
-			for j := range rest {
-				rest[j].sub(cells[j])
-			}
-			found[i].large = g.splitter.best(f, features[i], rest, large.sum)
+	parallel(workers, len(groups), func(i int) {
+		column := &g.data.columns[g.data.features[groups[i][0]].column]
+		column.fill(small.histogram, rows, gradients)
+		for _, f := range groups[i] {
+			found[f] = g.splitBoth(f, small, large)
 		}
 	})
 	small.split = split{feature: -1}
 	if large != nil {
 		large.split = split{feature: -1}
 	}
-	for _, p := range found {
+	for i := range found { // of equal gains, the first feature's
+		p := &found[i]
 		if p.small.gain > small.split.gain {
 			small.split = p.small
 		}
@@ -224,6 +224,28 @@ func (g *grower) fillAndSplit(small, large *leaf, gradients []gradient, whole bo
 			large.split = p.large
 		}
 	}
+}
+
+// A pair is the best splits of a feature in two sibling leaves; a gain of zero is none.
+type pair struct{ small, large split }
+
+// splitBoth finds the best splits by one feature, once its column of the small leaf's histogram is filled and that of
+// the large one, unless this is nil, still holds the parent's.
+func (g *grower) splitBoth(index int, small, large *leaf) pair {
+	f := &g.data.features[index]
+	cells := small.histogram[f.offset : f.offset+f.size()]
+	if f.sparse {
+		f.derive(cells, small.sum)
+	}
+	p := pair{small: g.splitter.best(f, index, cells, small.sum)}
+	if large != nil {
+		rest := large.histogram[f.offset : f.offset+f.size()]
+		for j := range rest {
+			rest[j].sub(cells[j])
+		}
+		p.large = g.splitter.best(f, index, rest, large.sum)
+	}
+	return p
 }
 
 // take returns a histogram to use; its content is whatever it was.

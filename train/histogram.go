@@ -31,25 +31,26 @@ func (c *cell) sub(o cell) {
 	c.n -= o.n
 }
 
-// histogramPad is added to the length of every histogram, so that each feature's cells can be seen as an array of 256.
+// histogramPad is added to the length of every histogram, so that each column's cells can be seen as an array of 256.
 const histogramPad = 256
 
-// fewBins is the size up to which a feature's rows are summed by two in turn: with few bins the next row is likely to
-// hit the cell just written, and would wait for it.
+// fewBins is the size up to which a column's rows are summed by two in turn: with few bins the next row is likely to
+// hit the cell just written, and would wait for it. Sparse features, whose rows mostly hit one cell, are summed so
+// whatever their size.
 const fewBins = 32
 
-// fill sums the gradients of rows by bin into the feature's cells of histogram. gradients are in the order of rows;
+// fill sums the gradients of rows by bin into the column's cells of histogram. gradients are in the order of rows;
 // rows of nil are all rows in order.
-func (f *binnedFeature) fill(histogram []cell, rows []int32, gradients []gradient) {
-	clear(histogram[f.offset : f.offset+f.size()])
-	cells := (*[256]cell)(histogram[f.offset:]) // indexed by uint8: no bounds to check in the loops
+func (c *column) fill(histogram []cell, rows []int32, gradients []gradient) {
+	clear(histogram[c.offset : c.offset+c.size])
+	cells := (*[256]cell)(histogram[c.offset:]) // indexed by uint8: no bounds to check in the loops
 	second := cells
-	if f.size() <= fewBins {
+	if c.turns {
 		second = new([256]cell)
 	}
 	i := 0
 	if rows == nil {
-		bins := f.bins[:len(gradients)]
+		bins := c.bins[:len(gradients)]
 		for ; i+1 < len(gradients); i += 2 {
 			cells[bins[i]].count(gradients[i])
 			second[bins[i+1]].count(gradients[i+1])
@@ -57,8 +58,8 @@ func (f *binnedFeature) fill(histogram []cell, rows []int32, gradients []gradien
 	} else {
 		rows = rows[:len(gradients)]
 		for ; i+1 < len(gradients); i += 2 {
-			cells[f.bins[rows[i]]].count(gradients[i])
-			second[f.bins[rows[i+1]]].count(gradients[i+1])
+			cells[c.bins[rows[i]]].count(gradients[i])
+			second[c.bins[rows[i+1]]].count(gradients[i+1])
 		}
 	}
 	for ; i < len(gradients); i++ {
@@ -66,10 +67,10 @@ func (f *binnedFeature) fill(histogram []cell, rows []int32, gradients []gradien
 		if rows != nil {
 			r = rows[i]
 		}
-		cells[f.bins[r]].count(gradients[i])
+		cells[c.bins[r]].count(gradients[i])
 	}
 	if second != cells {
-		for b := range f.size() {
+		for b := range c.size {
 			cells[b].add(second[b])
 		}
 	}

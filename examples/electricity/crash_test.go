@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stoaproject/stoa/examples/electricity"
 )
@@ -119,7 +120,7 @@ func TestKilledFiftyTimes(t *testing.T) {
 	d.start()
 	d.examine(true)
 	d.finish()
-	d.resumed()
+	d.history()
 	d.covered()
 }
 
@@ -158,22 +159,30 @@ func (d *driver) covered() {
 	}
 }
 
-// resumed counts the retrainings that were begun more than once: those that a kill had interrupted.
-func (d *driver) resumed() {
+// history reads the whole ledger. It counts the retrainings that were begun more than once, which are those that a kill
+// had interrupted, and checks that a rollout that moved the champion says that it did.
+func (d *driver) history() {
 	d.t.Helper()
-	began := map[int64]int{}
+	began, moved := map[int64]int{}, map[int64]int{}
 	for after := int64(0); ; {
 		var page struct {
 			Events []struct {
 				Entry      int64
 				Kind, What string
+				Data       struct {
+					Alias string
+					To    int
+				}
 			}
 			Next int64
 		}
 		d.must(http.MethodGet, fmt.Sprintf("/v1/events?after=%d", after), nil, &page)
 		for _, e := range page.Events {
-			if e.Kind == "retrain" && e.What == "entry.started" {
+			switch {
+			case e.Kind == "retrain" && e.What == "entry.started":
 				began[e.Entry]++
+			case e.What == "alias.move" && e.Data.Alias == "champion" && e.Entry != 0:
+				moved[e.Entry] = e.Data.To
 			}
 		}
 		if after = page.Next; after == 0 {
@@ -182,6 +191,15 @@ func (d *driver) resumed() {
 	}
 	for _, n := range began {
 		d.found["retraining"] += n - 1
+	}
+	for _, e := range d.entries() {
+		if e.Kind != "rollout" || e.State != "done" {
+			continue
+		}
+		if promoted := e.Result.Outcome == "promoted"; promoted != (moved[e.ID] == e.Result.Version) {
+			d.t.Errorf("rollout %d of version %d ends as %q, and moved the champion to %d",
+				e.ID, e.Result.Version, e.Result.Outcome, moved[e.ID])
+		}
 	}
 }
 
@@ -202,14 +220,27 @@ func (d *driver) finish() {
 			d.t.Errorf("ledger entry %d never comes to an end: %+v", id, d.last)
 		}
 	}
-	for !d.last.Settled {
-		if err := d.look(); err != nil {
-			d.t.Fatal(err)
-		}
-	}
+	d.settle()
 	if n := d.last.Judgements; n > int64(len(d.acked)) || n < int64(d.sameLife) {
 		d.t.Errorf("%d labels count as judgements; %d were acknowledged, %d of them to the process that had predicted",
 			n, len(d.acked), d.sameLife)
+	}
+}
+
+// settle waits until the server has drawn its conclusions.
+func (d *driver) settle() {
+	d.t.Helper()
+	deadline := time.NewTimer(time.Minute)
+	defer deadline.Stop()
+	for !d.last.Settled {
+		select {
+		case <-deadline.C:
+			d.t.Fatalf("the lifecycle does not settle: %+v", d.last)
+		default:
+		}
+		if err := d.look(); err != nil {
+			d.t.Fatal(err)
+		}
 	}
 }
 

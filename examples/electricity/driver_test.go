@@ -115,6 +115,8 @@ type driver struct {
 	predictions int
 	made        int // artifacts made so far
 
+	watch func(before, now lifecycle) // looks for the moment to kill; nil when there is none
+
 	mu   sync.Mutex // guards fuse
 	fuse int        // requests until the kill; negative when it does not burn
 }
@@ -137,15 +139,21 @@ func (d *driver) start() {
 // play drives the server until it is dead: a few requests after the moment given, or when that does not come.
 func (d *driver) play(r *rand.Rand, when moment) {
 	d.t.Helper()
-	before := d.last
-	for chunk := 0; ; chunk++ {
-		if reached := when.reached(before, d.last); d.fuse < 0 && (reached || chunk == patience) {
-			if reached {
-				d.kills[when.name]++
-			}
-			d.light(r.IntN(when.later + 1))
+	d.watch = func(before, now lifecycle) {
+		if d.lit() || d.p.gone() || !when.reached(before, now) {
+			return
 		}
-		before = d.last
+		d.kills[when.name]++
+		if after := r.IntN(when.later + 1); after > 0 {
+			d.light(after)
+			return
+		}
+		d.p.kill()
+	}
+	for chunk := 0; ; chunk++ {
+		if chunk == patience && !d.lit() {
+			d.light(0)
+		}
 		if d.last.Rollout == nil && d.last.Retraining == 0 && r.IntN(3) == 0 {
 			err := d.send(http.MethodPost, "/v1/models/"+model+"/retrain", map[string]string{"why": "the market moves"}, nil)
 			var refused *refusal
@@ -158,7 +166,7 @@ func (d *driver) play(r *rand.Rand, when moment) {
 		}
 	}
 	d.p.kill()
-	d.fuse = -1
+	d.fuse, d.watch = -1, nil
 }
 
 // ended reports whether the server has been killed; any other error fails the test.
@@ -175,6 +183,13 @@ func (d *driver) light(requests int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.fuse = requests
+}
+
+// lit reports whether the fuse burns.
+func (d *driver) lit() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.fuse >= 0
 }
 
 // send is one request. It may be the one that the server dies by: the kill comes while it is on its way.
@@ -222,7 +237,8 @@ func (d *driver) chunk() error {
 	if err := d.label(from); err != nil {
 		return err
 	}
-	for range 3 {
+	// A rollout is watched until it has taken the labels in, so that a kill can meet each step of what it decides.
+	for n := 0; n <= from/chunkSize%8 || n < 100 && d.last.Rollout != nil && !d.last.Settled; n++ {
 		if err := d.look(); err != nil {
 			return err
 		}
@@ -341,6 +357,10 @@ func (d *driver) look() error {
 	if err := d.send(http.MethodGet, "/v1/models/"+model+"/lifecycle", nil, &now); err != nil {
 		return err
 	}
+	before := d.last
 	d.last = now
+	if d.watch != nil {
+		d.watch(before, now)
+	}
 	return nil
 }

@@ -60,6 +60,10 @@ func (d *driver) failures() (list []string) {
 type entry struct {
 	ID                          int64
 	Kind, Subject, State, Error string
+	Result                      struct {
+		Outcome string
+		Version int
+	}
 }
 
 func (d *driver) entries() []entry {

@@ -35,8 +35,6 @@ type batch struct {
 	written   int // entries already durable
 }
 
-func (b *batch) id(e *entry) string { return string(b.ids[e.idFrom:e.idTo]) }
-
 func (b *batch) bytes() int {
 	return len(b.ids) + len(b.entries)*entrySize + len(b.decisions)*decisionSize
 }

@@ -40,7 +40,7 @@ type block struct {
 	nodes        []int64 // narrow words and what follows them, so that no 16-bit position is out of range
 	wide         []wide  // instead of nodes, for what narrow words cannot hold
 	roots        []int32 // padded with the last one to a multiple of lanes
-	least, most  []int32 // least and greatest depth of a leaf, for each group of lanes roots
+	most         []int32 // greatest depth of a leaf, for each group of lanes roots
 }
 
 // A wide node is a node whose numbers do not fit a narrow word.

@@ -32,14 +32,12 @@ func classifier(k kernel) operator {
 func (b *builder) operator(n *nodeProto) (operator, error) {
 	var op operator
 	var err error
-	known := true
+	var known bool
 	switch n.domain {
 	case "ai.onnx.ml":
 		op, known, err = b.learned(n)
 	case "":
 		op, known, err = b.general(n)
-	default:
-		known = false
 	}
 	if !known {
 		domain := n.domain

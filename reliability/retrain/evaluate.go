@@ -180,9 +180,9 @@ type Cooldown struct {
 
 // A Last is the last retraining of a model; the zero Last means that there was none.
 type Last struct {
-	At     time.Time // when it was proposed
-	Labels int64     // labels of the model until then
-	Active bool      // it has not ended yet
+	At     time.Time `json:"at,omitzero"`      // when it was proposed
+	Labels int64     `json:"labels,omitempty"` // labels of the model until then
+	Active bool      `json:"active,omitempty"` // it has not ended yet
 }
 
 // Due reports whether a model may be retrained now, and if not, why. labels counts all labels of the model so far.

@@ -25,13 +25,14 @@ type server struct {
 	key  string
 	http *http.Client
 	cmd  *exec.Cmd
-	done chan error // receives the process's end
+	done chan struct{} // closed when the process has ended
+	end  error         // how it ended; read it after done
 }
 
 // startServer runs `stoa up` and waits until it is ready.
 func startServer(ctx context.Context, bin, dir, listen string) (*server, error) {
 	s := &server{
-		bin: bin, dir: dir, data: filepath.Join(dir, ".stoa"), done: make(chan error, 1),
+		bin: bin, dir: dir, data: filepath.Join(dir, ".stoa"), done: make(chan struct{}),
 		http: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 16}},
 	}
 	log, err := os.Create(filepath.Join(dir, "stoa.log"))
@@ -45,7 +46,10 @@ func startServer(ctx context.Context, bin, dir, listen string) (*server, error) 
 	if err := s.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", bin, err)
 	}
-	go func() { s.done <- s.cmd.Wait() }()
+	go func() {
+		s.end = s.cmd.Wait()
+		close(s.done)
+	}()
 	if err := s.awaitReady(ctx, log.Name()); err != nil {
 		s.stop()
 		return nil, err
@@ -60,9 +64,9 @@ func (s *server) awaitReady(ctx context.Context, log string) error {
 	defer tick.Stop()
 	for {
 		select {
-		case err := <-s.done:
+		case <-s.done:
 			text, _ := os.ReadFile(log)
-			return fmt.Errorf("stoa up ended at once: %w\n%s", err, text)
+			return fmt.Errorf("stoa up ended at once: %w\n%s", s.end, text)
 		case <-ctx.Done():
 			return fmt.Errorf("stoa up is not ready: %w; see %s", ctx.Err(), log)
 		case <-tick.C:
@@ -102,7 +106,7 @@ func (s *server) stop() {
 	case <-s.done:
 	case <-time.After(30 * time.Second):
 		_ = s.cmd.Process.Kill()
-		_ = <-s.done
+		<-s.done
 	}
 }
 

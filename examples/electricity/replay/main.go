@@ -116,8 +116,8 @@ func run(ctx context.Context, args []string) error {
 	if o.stay {
 		select {
 		case <-ctx.Done():
-		case err := <-srv.done:
-			return fmt.Errorf("stoa up ended: %w", err)
+		case <-srv.done:
+			return fmt.Errorf("stoa up ended: %w", srv.end)
 		}
 	}
 	return nil

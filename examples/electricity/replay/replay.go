@@ -28,7 +28,7 @@ const (
 // trainArgs trains a model the way the workload file's own retraining command does.
 func trainArgs(data, out string) []string {
 	return []string{
-		"train", data, "--target", "class", "--out", out, "--quiet",
+		"train", data, "--target", "class", "--out", out, "--quiet", "--holdout", "0",
 		"--rounds", "50", "--depth", "5", "--leaves", "31", "--learning-rate", "0.1", "--seed", "1",
 	}
 }

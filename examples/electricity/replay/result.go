@@ -19,17 +19,18 @@ type result struct {
 		Frozen  float64 `json:"frozen"`
 		Naive   float64 `json:"naive"`
 	} `json:"accuracy"`
-	Retrained counts    `json:"lifecycle"`
-	Weeks     int       `json:"weekly_retrainings"`
-	Champion  int       `json:"champion"`
-	P50       float64   `json:"p50_ms"`
-	P99       float64   `json:"p99_ms"`
-	ByQuarter []quarter `json:"by_quarter"`
+	Retrained counts   `json:"lifecycle"`
+	Weeks     int      `json:"weekly_retrainings"`
+	Champion  int      `json:"champion"`
+	P50       float64  `json:"p50_ms"`
+	P99       float64  `json:"p99_ms"`
+	ByQuarter []period `json:"by_quarter"`
+	ByMonth   []period `json:"by_month"`
 }
 
-// A quarter is a quarter of a year of the market.
-type quarter struct {
-	Name    string  `json:"quarter"`
+// A period is a quarter or a month of the market, and the accuracies over it.
+type period struct {
+	Name    string  `json:"period"`
 	Managed float64 `json:"managed"`
 	Weekly  float64 `json:"weekly"`
 	Frozen  float64 `json:"frozen"`
@@ -48,18 +49,26 @@ func (r *replay) summarise(weekly, frozen []string, state lifecycle) *result {
 	res.Accuracy.Naive = naiveAccuracy(r.rows, r.first, n)
 	res.P50, res.P99 = quantile(r.latency, 0.50), quantile(r.latency, 0.99)
 
-	for from := r.first; from < n; {
+	res.ByQuarter = r.periods(weekly, frozen, quarterOf)
+	res.ByMonth = r.periods(weekly, frozen, func(i int) string { return dateOf(i).Format("2006-01") })
+	return res
+}
+
+// periods cuts the replay where the name changes.
+func (r *replay) periods(weekly, frozen []string, name func(row int) string) []period {
+	var list []period
+	for from, n := r.first, len(r.rows); from < n; {
 		to := from
-		for to < n && quarterOf(to) == quarterOf(from) {
+		for to < n && name(to) == name(from) {
 			to++
 		}
-		res.ByQuarter = append(res.ByQuarter, quarter{
-			Name: quarterOf(from), Managed: accuracy(r.managed, r.rows, from, to), Weekly: accuracy(weekly, r.rows, from, to),
+		list = append(list, period{
+			Name: name(from), Managed: accuracy(r.managed, r.rows, from, to), Weekly: accuracy(weekly, r.rows, from, to),
 			Frozen: accuracy(frozen, r.rows, from, to), Naive: naiveAccuracy(r.rows, from, to),
 		})
 		from = to
 	}
-	return res
+	return list
 }
 
 func quarterOf(i int) string {

@@ -59,21 +59,28 @@ func (v *view) note(format string, args ...any) {
 	v.line("", fmt.Sprintf(format, args...))
 }
 
-// event prints an event of the ledger.
+// event prints an event of the ledger that moves the story on. The others are in `stoa audit log`.
 func (v *view) event(e event) {
+	text := strings.TrimPrefix(e.Text, endpoint+": ")
+	colour := "\x1b[36m"
+	switch e.Kind + " " + e.What {
+	case "retrain entry.proposed":
+		// The clock of the statement is the wall's, not the market's.
+		text, _, _ = strings.Cut("decay: "+strings.TrimPrefix(text, "retrain proposed: "), ", since ")
+		colour = "\x1b[33m"
+	case "retrain entry.failed", "rollout entry.failed":
+		colour = "\x1b[31m"
+	case "rollout entry.done":
+		if strings.Contains(text, "promoted") {
+			colour = "\x1b[32m"
+		}
+	case "retrain entry.done", "rollout entry.step.shadow", "rollout entry.step.canary":
+	default:
+		return
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.line(colour(e), e.Text)
-}
-
-func colour(e event) string {
-	switch {
-	case strings.Contains(e.What, "alarm"), strings.Contains(e.What, "withdrawn"), strings.Contains(e.What, "failed"):
-		return "\x1b[33m"
-	case strings.Contains(e.What, "promoted"), strings.Contains(e.What, "alias"):
-		return "\x1b[32m"
-	}
-	return "\x1b[36m"
+	v.line(colour, text)
 }
 
 // line prints text above the frame, under the market's date.
