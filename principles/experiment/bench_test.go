@@ -11,13 +11,13 @@ import (
 	"github.com/stoaproject/stoa"
 	"github.com/stoaproject/stoa/store"
 	"github.com/stoaproject/stoa/store/blob"
-	"github.com/stoaproject/stoa/store/sqlite"
+	"github.com/stoaproject/stoa/store/storetest"
 )
 
 func openBench(b *testing.B) *Tracking {
 	b.Helper()
 	logger := slog.New(slog.DiscardHandler)
-	db, err := sqlite.Open(b.Context(), b.TempDir(), logger)
+	db, err := storetest.OpenAt(b.Context(), storetest.Place(b))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/stoaproject/stoa/principles/experiment"
 	"github.com/stoaproject/stoa/store"
 	"github.com/stoaproject/stoa/store/blob"
-	"github.com/stoaproject/stoa/store/sqlite"
+	"github.com/stoaproject/stoa/store/storetest"
 )
 
 // A room is a tracking room of a test with its cellar.
@@ -25,7 +25,7 @@ type room struct {
 func open(t testing.TB) *room {
 	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
-	db, err := sqlite.Open(t.Context(), t.TempDir(), logger)
+	db, err := storetest.OpenAt(t.Context(), storetest.Place(t))
 	if err != nil {
 		t.Fatal(err)
 	}
