@@ -129,7 +129,7 @@ func (a *App) openCellar(ctx context.Context, r *rooms) error {
 		return err
 	}
 	r.registry, err = registry.New(ctx, registry.Config{
-		DB: r.db, Blobs: blobs, Ledger: r.ledger, Inspect: inspect, Approvers: a.approvers, Logger: a.lg,
+		DB: r.db, Blobs: blobs, Ledger: r.ledger, Inspect: inspect, Approvers: a.approvers, Rule: a.aliasRule, Logger: a.lg,
 		Resolve: a.resolveSource, Run: a.lineageRun, Locate: locate,
 	})
 	if err != nil {

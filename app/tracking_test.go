@@ -313,3 +313,40 @@ func TestFilesOfAVersionRegisteredHere(t *testing.T) {
 		t.Errorf("version 9: %d %s", a.status, a.body)
 	}
 }
+
+// A condition of the workload file holds on every wire; two people make the move; and the lineage tells of it.
+func TestConditionsOnAliases(t *testing.T) {
+	s := newServer(t, workload+"  aliases: {price: {live: {movers: [owner, ada], people: 2}}}\n").start()
+	if a := s.register("price", model(t, 1)); a.status != http.StatusOK {
+		t.Fatalf("register: %d %s", a.status, a.body)
+	}
+	a := s.do(http.MethodPost, onMLflow+"registered-models/alias", `{"name":"price","alias":"live","version":"1"}`)
+	if a.status != http.StatusForbidden || !strings.Contains(string(a.body), "2 different people") {
+		t.Errorf("moved by one: %d %s", a.status, a.body)
+	}
+	var key struct {
+		Secret string `json:"secret"`
+	}
+	s.must(http.MethodPost, "/v1/keys", `{"name":"ada"}`, &key)
+	var entry struct {
+		ID    int64  `json:"id"`
+		State string `json:"state"`
+	}
+	s.must(http.MethodPost, "/v1/models/price/aliases/live/proposals", `{"version":1,"why":"it is good"}`, &entry)
+	s.key = key.Secret
+	s.must(http.MethodPost, fmt.Sprintf("/v1/proposals/%d/approve", entry.ID), `{}`, &entry)
+	if entry.State != "done" {
+		t.Errorf("approved by two: %+v", entry)
+	}
+	var lineage struct {
+		Aliases   []string          `json:"aliases"`
+		Decisions []json.RawMessage `json:"decisions"`
+	}
+	s.must(http.MethodGet, "/v1/models/price/versions/live/lineage", nil, &lineage)
+	if len(lineage.Aliases) != 1 || lineage.Aliases[0] != "live" || len(lineage.Decisions) != 1 {
+		t.Errorf("lineage %+v", lineage)
+	}
+	if a := s.do(http.MethodGet, "/v1/models/price/versions/1/card", nil); !strings.Contains(string(a.body), "markdown") {
+		t.Errorf("card: %d %s", a.status, a.body)
+	}
+}
