@@ -3,6 +3,7 @@ package experiment
 import (
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/stoaproject/stoa"
@@ -14,26 +15,40 @@ const maxArtifactPath = 2048
 // artifactPath gives the normal form of the path of an artifact, relative to the root: parts between single slashes.
 // What leaves the root, now or after another round of URL decoding, is refused; the root itself is "".
 func artifactPath(given string) (string, error) {
-	refused := invalid("Invalid path: %.200q", given)
-	text := given
-	for range 10 {
-		decoded, err := url.PathUnescape(text)
-		if err != nil || decoded == text {
-			break
-		}
-		text = decoded
-		if !local(text) {
-			return "", refused
-		}
+	if len(given) > maxArtifactPath {
+		return "", invalid("Invalid path: %.200q is longer than %d bytes", given, maxArtifactPath)
 	}
-	if len(given) > maxArtifactPath || !local(given) {
-		return "", refused
+	for _, text := range decodings(given) {
+		if !local(text) {
+			return "", invalid("Invalid path: %.200q", given)
+		}
 	}
 	normal := path.Clean(given)
 	if normal == "." {
 		normal = ""
 	}
 	return normal, nil
+}
+
+// decodings is a text as it is and after each further round of URL decoding, as far as there are any.
+func decodings(text string) []string {
+	all := []string{text}
+	for range 10 {
+		decoded, err := url.PathUnescape(text)
+		if err != nil || decoded == text {
+			break
+		}
+		text = decoded
+		all = append(all, text)
+	}
+	return all
+}
+
+// leaves reports whether a location goes up with "..", now or after URL decoding.
+func leaves(location string) bool {
+	return slices.ContainsFunc(decodings(location), func(text string) bool {
+		return slices.Contains(strings.FieldsFunc(text, func(r rune) bool { return r == '/' || r == '\\' }), "..")
+	})
 }
 
 // local reports whether a path stays beneath its root on every system, and has nothing that a URL or a C string reads

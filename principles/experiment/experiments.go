@@ -66,10 +66,8 @@ func checkLocation(location string) error {
 	if strings.ContainsAny(location, "?#") {
 		return invalid("'artifact_location' URL can't include fragments or params.")
 	}
-	for _, part := range strings.Split(strings.ReplaceAll(location, "%2e", "."), "/") {
-		if part == ".." {
-			return invalid("Invalid artifact location: '%s' contains '..'.", location)
-		}
+	if leaves(location) {
+		return invalid("Invalid artifact location: '%s' contains '..'.", location)
 	}
 	return nil
 }
