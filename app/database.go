@@ -2,12 +2,15 @@ package app
 
 import (
 	"context"
+	"crypto/rand"
+	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/stoaproject/stoa"
 	"github.com/stoaproject/stoa/ledger"
@@ -18,8 +21,11 @@ import (
 
 const (
 	embeddedFile = "stoa.db"  // the database in a data directory
-	elsewhere    = "database" // file in a data directory whose database is on a server: says where
+	elsewhere    = "database" // file in a data directory whose database is on a server: says where, and which
 )
+
+//go:embed migrations/*.sql
+var migrations embed.FS
 
 // openDB opens the database of a data directory: the file in it, or the PostgreSQL that url names. Either way this
 // process owns the directory, which also holds the keys, the artifacts and the ledger's anchor, until release, which
@@ -41,11 +47,51 @@ func openDB(ctx context.Context, dir, url string, lg *slog.Logger) (db *store.DB
 	if db, err = postgres.Open(ctx, url, lg); err != nil {
 		return nil, nil, errors.Join(databaseRefusal(url, err), lock.Close())
 	}
-	where := []byte(postgres.Describe(url) + "\n")
-	if err := os.WriteFile(filepath.Join(dir, elsewhere), where, 0o600); err != nil {
-		return nil, nil, errors.Join(openRefusal(dir, store.FromOS(err)), db.Close(), lock.Close())
+	if err := bind(ctx, db, dir, url); err != nil {
+		return nil, nil, errors.Join(err, db.Close(), lock.Close())
 	}
 	return db, lock.Close, nil
+}
+
+// bind notes in the data directory which database it belongs to, and refuses any other: to that one the artifacts in the
+// directory would be nobody's, and cleared up.
+func bind(ctx context.Context, db *store.DB, dir, url string) error {
+	if err := db.Migrate(ctx, "app", migrations); err != nil {
+		return databaseRefusal(url, err)
+	}
+	var name string
+	err := db.Write(ctx, func(tx *store.Tx) error {
+		_, err := tx.Exec(ctx, "INSERT INTO app_identity (one, name) VALUES (1, ?) ON CONFLICT (one) DO NOTHING",
+			rand.Text())
+		if err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, "SELECT name FROM app_identity WHERE one = 1").Scan(&name)
+	})
+	if err != nil {
+		return databaseRefusal(url, err)
+	}
+	path := filepath.Join(dir, elsewhere)
+	noted, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return openRefusal(dir, store.FromOS(err))
+	}
+	where, known, _ := strings.Cut(strings.TrimSpace(string(noted)), "\n")
+	if known != "" && known != name {
+		return &stoa.Refusal{
+			Reason:  stoa.ReasonConflict,
+			Message: fmt.Sprintf("the data directory %s belongs to another database: %.200s", dir, where),
+			Hint:    "name that one with --db or STOA_DB, or give this one a --data of its own",
+		}
+	}
+	note := postgres.Describe(url) + "\n" + name + "\n"
+	if string(noted) == note {
+		return nil
+	}
+	if err := os.WriteFile(path, []byte(note), 0o600); err != nil {
+		return openRefusal(dir, store.FromOS(err))
+	}
+	return nil
 }
 
 // sameKind refuses a directory whose database is of the other kind: it would look empty, and its ledger tampered with.
@@ -65,19 +111,11 @@ func sameKind(dir, url string) error {
 			Reason: stoa.ReasonConflict, Message: "the data directory " + dir + " has an embedded database already", Hint: hint,
 		}
 	}
+	where, _, _ := strings.Cut(string(found), "\n")
 	return &stoa.Refusal{
 		Reason:  stoa.ReasonConflict,
-		Message: fmt.Sprintf("the database of the data directory %s is elsewhere: %.200s", dir, firstLine(found)), Hint: hint,
+		Message: fmt.Sprintf("the database of the data directory %s is elsewhere: %.200s", dir, where), Hint: hint,
 	}
-}
-
-func firstLine(text []byte) string {
-	for i, c := range text {
-		if c == '\n' {
-			return string(text[:i])
-		}
-	}
-	return string(text)
 }
 
 // databaseRefusal turns a failure to open a database on a server into what to do about it.

@@ -101,6 +101,30 @@ func TestDataDirectoryStaysWithItsKindOfDatabase(t *testing.T) {
 	})
 }
 
+// TestDataDirectoryStaysWithItsDatabase starts a process on the wrong database, to which the artifacts of the data
+// directory would be nobody's.
+func TestDataDirectoryStaysWithItsDatabase(t *testing.T) {
+	right, wrong := storetest.Postgres(t), storetest.Postgres(t)
+	s := newServer(t, workload)
+	s.db = right
+	s.start()
+	s.serveVersion(model(t, 1))
+	if err := s.app.Stop(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	s.db = wrong
+	err := s.tryStart()
+	var refusal *stoa.Refusal
+	if !errors.As(err, &refusal) || refusal.Reason != stoa.ReasonConflict || !strings.Contains(err.Error(), "another") {
+		t.Errorf("starting on another database gives %v", err)
+	}
+	s.db = right
+	s.start()
+	if a := s.infer(oneRow); a.status != http.StatusOK {
+		t.Errorf("back on its own database: %d %s", a.status, a.body)
+	}
+}
+
 func TestServerThatIsNotThere(t *testing.T) {
 	s := newServer(t, workload)
 	s.db = "postgres://stoa:hush@127.0.0.1:1/stoa"

@@ -354,7 +354,8 @@ func TestEveryReasonHasAVerdict(t *testing.T) {
 		stoa.ReasonUnauthenticated, stoa.ReasonForbidden, stoa.ReasonMalformed, stoa.ReasonTooLarge, stoa.ReasonBadInput,
 		stoa.ReasonUnknownEndpoint, stoa.ReasonUnknownModel, stoa.ReasonUnknownVersion, stoa.ReasonNotFound, stoa.ReasonConflict,
 		stoa.ReasonInvalid, stoa.ReasonUnsupported, stoa.ReasonNoVersion, stoa.ReasonOverloaded, stoa.ReasonDraining,
-		stoa.ReasonStorageFull, stoa.ReasonStorageReadOnly, stoa.ReasonStorageLocked, stoa.ReasonTimeout, stoa.ReasonCanceled,
+		stoa.ReasonStorageFull, stoa.ReasonStorageReadOnly, stoa.ReasonStorageLocked, stoa.ReasonStorageUnavailable,
+		stoa.ReasonTimeout, stoa.ReasonCanceled,
 	} {
 		if mlflow.CodeOf(r) == "INTERNAL_ERROR" || mlflow.StatusOf(r) == 500 {
 			t.Errorf("%s is told as this server's fault", r)

@@ -172,7 +172,7 @@ func foreignKeys(t *testing.T, db *store.DB) {
 
 func concurrentWriters(t *testing.T, db *store.DB) {
 	change(t, db, makeItem)
-	const writers, each = 8, 5
+	const writers, each = 20, 5
 	var group sync.WaitGroup
 	for range writers {
 		group.Go(func() {
