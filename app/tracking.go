@@ -250,22 +250,6 @@ func fileCalls(api *mlflow.API, t *experiment.Tracking) {
 			}
 			return serve(w, r, c, model.Model.Info.ArtifactURI, r.URL.Query().Get("artifact_file_path"))
 		})
-	api.Raw("POST", "/ajax-api/2.0/mlflow/upload-artifact",
-		func(w http.ResponseWriter, r *http.Request, c stoa.Caller) error {
-			run, err := t.GetRun(r.Context(), c, &experiment.RunRequest{RunUUID: r.URL.Query().Get("run_uuid")})
-			if err != nil {
-				return err
-			}
-			at, err := artifactPath(run.Run.Info.ArtifactURI, r.URL.Query().Get("path"))
-			if err != nil {
-				return err
-			}
-			if err := t.PutArtifact(r.Context(), c, at, mlflow.Upload(w, r)); err != nil {
-				return err
-			}
-			writeJSON(w, nil)
-			return nil
-		})
 }
 
 // artifactPath is the path of a file beneath an artifact URI of this server. What any other URI names is not opened.

@@ -13,7 +13,7 @@
 //
 // The key travels in a Bearer token or in Basic credentials, as the password or as the user name, which are the two
 // forms the stock client can send. A body that is not declared as JSON is refused: a page that a browser with cached
-// credentials visits can send forms, not JSON.
+// credentials visits can send forms, not JSON. For the same reason the query counts for a GET only.
 //
 // What is not JSON – artifacts, traces in OTLP – is served by handlers given to [API.Raw]. Paths that are not in their
 // simplest form are refused before they are matched, so that no handler sees one that climbs.
@@ -174,12 +174,6 @@ func (b *begun) WriteHeader(status int) {
 func (b *begun) Write(p []byte) (int, error) {
 	b.yes = true
 	return b.ResponseWriter.Write(p)
-}
-
-// ReadFrom lets a file reach the connection without passing through this process's memory.
-func (b *begun) ReadFrom(r io.Reader) (int64, error) {
-	b.yes = true
-	return io.Copy(b.ResponseWriter, r)
 }
 
 // Unwrap lets [http.ResponseController] reach the connection.

@@ -92,8 +92,9 @@ func TestPrefixesAndTwins(t *testing.T) {
 	})
 	for _, prefix := range []string{"/api/2.0", "/api/3.0", "/ajax-api/2.0", "/ajax-api/3.0"} {
 		for _, method := range []string{"GET", "POST"} {
+			want := map[string]string{"GET": "adax", "POST": "ada"}[method] // a POST with a query is what a form can send
 			status, body := do(t, a, method, prefix+"/mlflow/experiments/search?id=x", "")
-			if status != 200 || body != `{"id":"adax","step":0,"value":0}` {
+			if status != 200 || body != `{"id":"`+want+`","step":0,"value":0}` {
 				t.Errorf("%s %s: %d %s", method, prefix, status, body)
 			}
 		}
@@ -182,9 +183,9 @@ func TestBadArguments(t *testing.T) {
 		{"number for a string", "POST", "things", `{"id":1}`, "INVALID_PARAMETER_VALUE", "Invalid value 1 for parameter 'id' supplied"},
 		{"object for a list", "POST", "things", `{"ids":{}}`, "INVALID_PARAMETER_VALUE", "'ids'"},
 		{"too big", "POST", "things", `{"numbers":[1e30]}`, "INVALID_PARAMETER_VALUE", "'numbers[0]'"},
-		{"not JSON", "POST", "things", `{"id":`, "BAD_REQUEST", "not JSON"},
-		{"two documents", "POST", "things", `{} {}`, "BAD_REQUEST", "after"},
-		{"not an object", "POST", "things", `[1]`, "BAD_REQUEST", "object"},
+		{"not JSON", "POST", "things", `{"id":`, "INVALID_PARAMETER_VALUE", "not JSON"},
+		{"two documents", "POST", "things", `{} {}`, "INVALID_PARAMETER_VALUE", "after"},
+		{"not an object", "POST", "things", `[1]`, "INVALID_PARAMETER_VALUE", "object"},
 		{"too large", "POST", "things", `{"id":"` + strings.Repeat("x", 1<<12) + `"}`, "INVALID_PARAMETER_VALUE", "4096 bytes"},
 		{"climbing path", "GET", "../things", "", "INVALID_PARAMETER_VALUE", "Invalid path"},
 		{"encoded climbing path", "GET", "%2e%2e/things", "", "INVALID_PARAMETER_VALUE", "Invalid path"},

@@ -25,7 +25,7 @@ func (a *API) decode(r *http.Request, into reflect.Value) error {
 		if err := Unmarshal(body, into.Addr().Interface()); err != nil {
 			return err
 		}
-	} else if r.URL.RawQuery != "" {
+	} else if r.Method == http.MethodGet && r.URL.RawQuery != "" {
 		query, err := url.ParseQuery(r.URL.RawQuery)
 		if err != nil {
 			return &stoa.Refusal{Reason: stoa.ReasonMalformed, Message: "the query cannot be read: " + err.Error()}
@@ -59,7 +59,7 @@ func placeholders(pattern string) []string {
 	}
 }
 
-// decodeQuery fills the fields of a struct that the query names. A repeated key fills a slice; elsewhere its last value
+// decodeQuery fills the fields of a struct that the query names. A repeated key fills a slice; elsewhere its first value
 // counts.
 func decodeQuery(query url.Values, into reflect.Value) error {
 	for name, values := range query {
@@ -136,7 +136,7 @@ func setText(field reflect.Value, name string, values []string) error {
 			return nil
 		}
 	}
-	return assign(field, values[len(values)-1], name, true)
+	return assign(field, values[0], name, true)
 }
 
 func indirect(t reflect.Type) reflect.Type {

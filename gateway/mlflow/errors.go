@@ -21,7 +21,7 @@ type verdict struct {
 var verdicts = map[stoa.Reason]verdict{
 	stoa.ReasonUnauthenticated:    {"UNAUTHENTICATED", http.StatusUnauthorized},
 	stoa.ReasonForbidden:          {"PERMISSION_DENIED", http.StatusForbidden},
-	stoa.ReasonMalformed:          {"BAD_REQUEST", http.StatusBadRequest},
+	stoa.ReasonMalformed:          {"INVALID_PARAMETER_VALUE", http.StatusBadRequest},
 	stoa.ReasonTooLarge:           {"INVALID_PARAMETER_VALUE", http.StatusBadRequest},
 	stoa.ReasonBadShape:           {"INVALID_PARAMETER_VALUE", http.StatusBadRequest},
 	stoa.ReasonBadDatatype:        {"INVALID_PARAMETER_VALUE", http.StatusBadRequest},
