@@ -23,10 +23,10 @@ func pageSize(wanted *Int64, otherwise, most int) (int, error) {
 		return otherwise, nil
 	}
 	if *wanted < 1 {
-		return 0, invalid("Invalid value for max_results: %d. It must be a positive integer.", *wanted)
+		return 0, invalid("Invalid value %d for parameter 'max_results' supplied. It must be a positive integer", *wanted)
 	}
 	if *wanted > Int64(most) {
-		return 0, invalid("Invalid value for max_results: %d. It must be at most %d.", *wanted, most)
+		return 0, invalid("Invalid value %d for parameter 'max_results' supplied. It must be at most %d", *wanted, most)
 	}
 	return int(*wanted), nil
 }

@@ -15,8 +15,8 @@ type LoggedModelInfo struct {
 	LastUpdatedTimestamp Int64  `json:"last_updated_timestamp_ms"`
 	ArtifactURI          string `json:"artifact_uri"`
 	Status               string `json:"status"` // LOGGED_MODEL_PENDING, LOGGED_MODEL_READY or LOGGED_MODEL_UPLOAD_FAILED
-	ModelType            string `json:"model_type,omitempty"`
-	SourceRunID          string `json:"source_run_id,omitempty"`
+	ModelType            string `json:"model_type"`
+	SourceRunID          string `json:"source_run_id"`
 	StatusMessage        string `json:"status_message,omitempty"`
 	Tags                 []Tag  `json:"tags,omitempty"`
 }
