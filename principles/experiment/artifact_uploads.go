@@ -64,7 +64,8 @@ func (t *Tracking) PutPart(
 	if err != nil {
 		orphans = append(orphans, digest)
 	}
-	return digest, errors.Join(err, t.collect(ctx, orphans))
+	_, collected := t.collect(ctx, orphans)
+	return digest, errors.Join(err, collected)
 }
 
 // uploadPath gives the path of an upload that is under way.
@@ -170,7 +171,8 @@ func (t *Tracking) dropUpload(ctx context.Context, upload string) error {
 	if err != nil {
 		return err
 	}
-	return t.collect(ctx, orphans)
+	_, err = t.collect(ctx, orphans)
+	return err
 }
 
 // joinedBlobs reads blobs one after the other, with at most one open.

@@ -43,7 +43,8 @@ func (t *Tracking) PutArtifact(ctx context.Context, _ stoa.Caller, path string, 
 	if err != nil {
 		orphans = append(orphans, digest)
 	}
-	return errors.Join(err, t.collect(ctx, orphans))
+	_, collected := t.collect(ctx, orphans)
+	return errors.Join(err, collected)
 }
 
 // keeping runs fn, which makes a row that names a blob, while no blob is deleted, and only when the blob is still there:
@@ -63,17 +64,17 @@ func (t *Tracking) keeping(ctx context.Context, digest string, fn func(*store.Tx
 	return t.write(ctx, fn)
 }
 
-// collect deletes the blobs of digests that no row names any more.
-func (t *Tracking) collect(ctx context.Context, digests []string) error {
+// collect deletes the blobs of digests that no row names any more, and counts them.
+func (t *Tracking) collect(ctx context.Context, digests []string) (freed int, err error) {
 	if len(digests) == 0 {
-		return nil
+		return 0, nil
 	}
 	// What the transaction before has freed is deleted even when the client has gone.
 	ctx = context.WithoutCancel(ctx)
 	t.collecting.Lock()
 	defer t.collecting.Unlock()
 	var free []string
-	err := t.read(ctx, func(tx *store.Tx) error {
+	err = t.read(ctx, func(tx *store.Tx) error {
 		for _, digest := range digests {
 			var named int
 			err := tx.QueryRow(ctx, `SELECT (SELECT COUNT(*) FROM experiment_artifact WHERE digest = ?)
@@ -88,11 +89,14 @@ func (t *Tracking) collect(ctx context.Context, digests []string) error {
 		return nil
 	})
 	for _, digest := range free {
-		if gone := t.config.Blobs.Delete(ctx, digest); gone != nil && !errors.Is(gone, store.ErrNotFound) {
+		switch gone := t.config.Blobs.Delete(ctx, digest); {
+		case gone == nil:
+			freed++
+		case !errors.Is(gone, store.ErrNotFound):
 			err = errors.Join(err, outward(gone))
 		}
 	}
-	return err
+	return freed, err
 }
 
 // Sweep deletes the blobs that no artifact names, which a crash between the bytes and their row leaves behind, and the
@@ -119,11 +123,10 @@ func (t *Tracking) Sweep(ctx context.Context, olderThan time.Time) (int, error) 
 		return 0, outward(err)
 	}
 	for _, digest := range digests {
-		if err := t.collect(ctx, []string{digest}); err != nil {
+		freed, err := t.collect(ctx, []string{digest})
+		swept += freed
+		if err != nil {
 			return swept, err
-		}
-		if _, err := t.config.Blobs.Stat(ctx, digest); errors.Is(err, store.ErrNotFound) {
-			swept++
 		}
 	}
 	return swept, nil
@@ -303,7 +306,8 @@ func (t *Tracking) DeleteArtifact(ctx context.Context, _ stoa.Caller, path strin
 	if err != nil {
 		return err
 	}
-	return t.collect(ctx, orphans)
+	_, err = t.collect(ctx, orphans)
+	return err
 }
 
 // removeTree removes the rows of a path and of everything beneath it. It returns their digests, and nil when there was

@@ -43,7 +43,7 @@ type Config struct {
 	// Blobs keeps the artifacts and nothing else: what none of the room's paths names is garbage, and is deleted.
 	Blobs store.Blobs
 
-	Ledger *ledger.Ledger   // notes deletions; nil means that they are not noted
+	Ledger *ledger.Ledger   // notes what is purged; nil means that it is not noted
 	Now    func() time.Time // nil means time.Now
 	Logger *slog.Logger
 }
