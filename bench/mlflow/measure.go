@@ -283,7 +283,8 @@ func (c *client) history(run, key string) (int, error) {
 // searched is the experiment whose runs are searched.
 const searched = "searched"
 
-// makeRuns makes the runs that are searched, each with a tag, three params and four metrics, over four connections.
+// makeRuns makes the runs that are searched, each with a tag, three params and four metrics, over four connections. A
+// server that has a seed makes only the first through the wire.
 func makeRuns(o options, c *client, m *side) error {
 	var made struct {
 		ID string `json:"experiment_id"`
@@ -292,6 +293,10 @@ func makeRuns(o options, c *client, m *side) error {
 		return err
 	}
 	const conns = 4
+	wired := o.runs
+	if c.seed != nil {
+		wired = min(wired, o.peerRuns)
+	}
 	errs := make([]error, conns)
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -300,32 +305,62 @@ func makeRuns(o options, c *client, m *side) error {
 		wg.Go(func() {
 			for errs[i] == nil {
 				n := int(next.Add(1)) - 1
-				if n >= o.runs {
+				if n >= wired {
 					return
 				}
-				errs[i] = c.trial(made.ID, n)
+				errs[i] = c.trial(made.ID, newTrial(n))
 			}
 		})
 	}
 	wg.Wait()
-	m.RunRate = float64(o.runs) / time.Since(start).Seconds()
-	return errors.Join(errs...)
+	m.RunRate = float64(wired) / time.Since(start).Seconds()
+	if err := errors.Join(errs...); err != nil || wired == o.runs {
+		return err
+	}
+	var rest bytes.Buffer
+	for n := wired; n < o.runs; n++ {
+		rest.Write(encode(newTrial(n)))
+		rest.WriteByte('\n')
+	}
+	return c.seed(made.ID, &rest)
 }
 
-// trial makes run number n. The same number has the same values on either side.
-func (c *client) trial(experiment string, n int) error {
-	team := []string{"red", "green", "blue", "white"}[n%4]
-	run, err := c.run(experiment, object{"key": "team", "value": team})
+// A trial is one of the runs that are searched.
+type trial struct {
+	At      int64              `json:"at"`
+	Team    string             `json:"team"`
+	Metrics map[string]float64 `json:"metrics"`
+	Params  map[string]string  `json:"params"`
+}
+
+// newTrial is run number n. The same number has the same values on either side.
+func newTrial(n int) trial {
+	t := trial{
+		At: 1_700_000_000_000 + int64(n), Team: []string{"red", "green", "blue", "white"}[n%4],
+		Metrics: map[string]float64{}, Params: map[string]string{},
+	}
+	r := rand.New(rand.NewPCG(uint64(n), 1))
+	for _, key := range []string{"accuracy", "loss", "f1", "seconds"} {
+		t.Metrics[key] = r.Float64()
+	}
+	for _, key := range []string{"depth", "rate", "rounds"} {
+		t.Params[key] = fmt.Sprint(r.IntN(100))
+	}
+	return t
+}
+
+// trial makes a run through the wire.
+func (c *client) trial(experiment string, t trial) error {
+	run, err := c.run(experiment, object{"key": "team", "value": t.Team})
 	if err != nil {
 		return err
 	}
-	r := rand.New(rand.NewPCG(uint64(n), 1))
 	var metrics, params []object
-	for _, key := range []string{"accuracy", "loss", "f1", "seconds"} {
-		metrics = append(metrics, object{"key": key, "value": r.Float64(), "timestamp": 1_700_000_000_000 + n, "step": 0})
+	for key, value := range t.Metrics {
+		metrics = append(metrics, object{"key": key, "value": value, "timestamp": t.At, "step": 0})
 	}
-	for _, key := range []string{"depth", "rate", "rounds"} {
-		params = append(params, object{"key": key, "value": fmt.Sprint(r.IntN(100))})
+	for key, value := range t.Params {
+		params = append(params, object{"key": key, "value": value})
 	}
 	_, err = c.post("runs/log-batch", encode(object{"run_id": run, "metrics": metrics, "params": params}))
 	return err

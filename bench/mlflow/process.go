@@ -1,8 +1,10 @@
 package main
 
 import (
+	_ "embed" // seed.py
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -15,6 +17,9 @@ import (
 	"time"
 )
 
+//go:embed seed.py
+var seedProgram string
+
 // patience is how long a server may take to start.
 const patience = 2 * time.Minute
 
@@ -24,7 +29,8 @@ type server struct {
 	ready    time.Duration // from its start to the first 200 of /health
 	cmd      *exec.Cmd
 	log      *os.File
-	ended    chan struct{} // closed when the first process has ended
+	seed     func(experiment string, runs io.Reader) error // puts runs into its database; nil when there is no need to
+	ended    chan struct{}                                 // closed when the first process has ended
 }
 
 func (s *server) hasEnded() bool {
@@ -68,9 +74,21 @@ func startMLflow(o options, dir string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return spawn(filepath.Join(dir, "log"), address, o.mlflow, "server", "--host", host, "--port", port,
-		"--backend-store-uri", "sqlite:///"+filepath.Join(dir, "mlflow.db"),
-		"--artifacts-destination", filepath.Join(dir, "artifacts"))
+	database := filepath.Join(dir, "mlflow.db")
+	s, err := spawn(filepath.Join(dir, "log"), address, o.mlflow, "server", "--host", host, "--port", port,
+		"--backend-store-uri", "sqlite:///"+database, "--artifacts-destination", filepath.Join(dir, "artifacts"))
+	if err != nil {
+		return nil, err
+	}
+	s.seed = func(experiment string, runs io.Reader) error {
+		cmd := exec.Command(o.python, "-c", seedProgram, database, experiment)
+		cmd.Stdin = runs
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("seeding the database of mlflow server: %w: %s", err, out)
+		}
+		return nil
+	}
+	return s, nil
 }
 
 // freeAddress is an address that nothing listens on.

@@ -3,7 +3,7 @@
 # Needs Linux, Go, Python 3.11 or newer with venv, and a package index that pip can reach. Safe to run again: what was
 # installed stays in the user's cache. Flags are passed on.
 #
-#   bench/mlflow/run.sh                          about five minutes
+#   bench/mlflow/run.sh                          ten minutes, nearly all of them mlflow server's
 #   bench/mlflow/run.sh --artifact-mb 5000       with an artifact of 5 GB
 #   MLFLOW=/path/to/mlflow bench/mlflow/run.sh   an installed MLflow instead of the pinned one
 set -eu
@@ -32,4 +32,4 @@ if [ -z "${STOA:-}" ]; then
 fi
 (cd "$root" && CGO_ENABLED=0 "${GO:-go}" build -trimpath -o "$cache/bench" ./bench/mlflow)
 cd "$root"
-exec "$cache/bench" --stoa "$STOA" --mlflow "$MLFLOW" "$@"
+exec "$cache/bench" --stoa "$STOA" --mlflow "$MLFLOW" --python "${PYTHON:-python3}" "$@"
