@@ -68,8 +68,9 @@ func TestReplay(t *testing.T) {
 			want, got := reference.answer(t, l), stoa.answer(t, l)
 			for _, field := range differing(want, got) {
 				if !allows(allowed, l.text, field) {
-					t.Errorf("%s: %.300s\n\t%s: mlflow %.300s, stoa %.300s",
-						l.script, l.text, field, or(want[field], "(absent)"), or(got[field], "(absent)"))
+					t.Errorf("%s: %.300s\n\t%s: mlflow %.300s, stoa %.300s\n\tmlflow: %.300s\n\tstoa: %.300s",
+						l.script, l.text, field, or(want[field], "(absent)"), or(got[field], "(absent)"),
+						want["message"], got["message"])
 				}
 			}
 		}
@@ -295,6 +296,7 @@ func at(tree any, path string) string {
 // unordered are the lists whose order has no meaning, each with the field by which to sort it.
 var unordered = map[string]string{
 	"data.params": "key", "data.tags": "key", "data.metrics": "key", "tags": "key", "params": "key", "aliases": "alias",
+	"latest_versions": "version",
 }
 
 // flatten adds the fields of a tree by their path.
@@ -325,25 +327,32 @@ func (p *party) flatten(into map[string]string, path string, tree any) {
 		}
 	default:
 		raw, _ := json.Marshal(node) // a string, a boolean or null
-		into[or(path, "text")] = p.normal(string(raw))
+		into[or(path, "text")] = p.normal(path, string(raw))
 	}
 }
 
 var (
-	clock  = regexp.MustCompile(`(time|timestamp)(_ms|stamp)?$`)
-	random = regexp.MustCompile(`[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
-	moment = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*Z?`)
+	clock    = regexp.MustCompile(`(time|timestamp)(_ms|stamp)?$`)
+	random   = regexp.MustCompile(`[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+	root     = regexp.MustCompile(`mlflow-artifacts:/\d+`)
+	nickname = regexp.MustCompile(`^"[a-z]+-[a-z]+-\d+"$`)
+	moment   = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*Z?`)
 )
 
 // normal replaces what a server makes up.
-func (p *party) normal(text string) string {
+func (p *party) normal(path, text string) string {
+	if strings.HasSuffix(path, "next_page_token") {
+		return "<token>"
+	}
 	for name, value := range p.names {
 		if len(value) >= 8 {
 			text = strings.ReplaceAll(text, value, "<"+name+">")
-		} else if text == strconv.Quote(value) {
+		} else if strings.HasSuffix(path, "_id") && text == strconv.Quote(value) {
 			text = strconv.Quote("<" + name + ">")
 		}
 	}
 	text = strings.ReplaceAll(text, strings.TrimPrefix(p.url, "http://"), "<host>")
+	text = root.ReplaceAllString(text, "mlflow-artifacts:/<experiment>")
+	text = nickname.ReplaceAllString(text, `"<nickname>"`)
 	return moment.ReplaceAllString(random.ReplaceAllString(text, "<id>"), "<now>")
 }
