@@ -16,8 +16,10 @@ import (
 // key's values within the experiments; it yields the numbers of what satisfies the clause, and the sets are intersected
 // here. The rows of the things themselves give the stage, the attributes and the last order key, and are read for what
 // is left only, unless that is most. Sorting is done here too, so that an order does not depend on the collation of a
-// database, and a page token is the position of the last thing of a page in that order: what is added or removed
-// meanwhile moves nothing else.
+// database. The page that most ask for, the latest of all, is read in the order of its index instead.
+//
+// A page token is the position of the last thing of a page in the order: what is added or removed meanwhile moves
+// nothing else.
 
 // A subject is a kind of thing that can be searched.
 type subject struct {
@@ -68,26 +70,40 @@ func (q *query) run(ctx context.Context, tx *store.Tx) (ids []int64, token strin
 	if err != nil {
 		return nil, "", err
 	}
-	rows, err := q.rows(ctx, tx, candidates)
+	var rows []found
+	if q.inIndexOrder(candidates) {
+		rows, err = q.indexRows(ctx, tx, after)
+	} else {
+		rows, err = q.sortedRows(ctx, tx, candidates, after)
+	}
 	if err != nil {
 		return nil, "", err
 	}
-	if err := q.sortKeys(ctx, tx, rows); err != nil {
-		return nil, "", err
-	}
-	if after != nil {
-		rows = slices.DeleteFunc(rows, func(f found) bool { return q.compare(f, found{name: after.Name, keys: after.Keys}) <= 0 })
-	}
-	more := len(rows) > q.limit
-	rows = smallest(rows, q.limit, q.compare)
-	if more {
-		last := rows[len(rows)-1]
+	if len(rows) > q.limit {
+		rows = rows[:q.limit]
+		last := rows[q.limit-1]
 		token = encodeToken(position{Query: q.fingerprint, Name: last.name, Keys: last.keys})
 	}
 	for _, f := range rows {
 		ids = append(ids, f.id)
 	}
 	return ids, token, nil
+}
+
+// sortedRows gives the page after a position, and one thing more when there is one, by sorting what is found.
+func (q *query) sortedRows(ctx context.Context, tx *store.Tx, candidates *numbers, after *position) ([]found, error) {
+	rows, err := q.rows(ctx, tx, candidates)
+	if err != nil {
+		return nil, err
+	}
+	if err := q.sortKeys(ctx, tx, rows); err != nil {
+		return nil, err
+	}
+	if after != nil {
+		end := found{name: after.Name, keys: after.Keys}
+		rows = slices.DeleteFunc(rows, func(f found) bool { return q.compare(f, end) <= 0 })
+	}
+	return smallest(rows, q.limit+1, q.compare), nil
 }
 
 // A position is the content of a page token: the last thing of the page, and what was asked.

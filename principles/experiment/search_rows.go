@@ -12,23 +12,7 @@ import (
 func (q *query) rows(ctx context.Context, tx *store.Tx, candidates *numbers) ([]found, error) {
 	read := q.rowColumns()
 	columns := append([]string{"id", q.subject.name}, read...)
-	var conditions string
-	var args []any
-	var filters []*clause
-	for i := range q.clauses {
-		c := &q.clauses[i]
-		switch {
-		case c.entity != entityAttribute:
-		case q.subject.grammar.numeric(c.key):
-			conditions += " AND " + c.key + " " + sqlOperator(c.op) + " ?"
-			args = append(args, c.number)
-		case c.op == "=":
-			conditions += " AND " + c.key + " = ?"
-			args = append(args, c.text)
-		default:
-			filters = append(filters, c)
-		}
-	}
+	conditions, args, filters := q.attributeConditions()
 	var all []found
 	collect := func(statement string, args []any) error {
 		rows, err := tx.Query(ctx, statement, args...)
@@ -61,6 +45,63 @@ func (q *query) rows(ctx context.Context, tx *store.Tx, candidates *numbers) ([]
 	err := inChunks(candidates.list(), func(marks string, ids []any) error {
 		return collect("SELECT "+strings.Join(columns, ", ")+" FROM "+q.subject.table+" WHERE id IN ("+marks+")"+conditions,
 			append(ids, args...))
+	})
+	return all, err
+}
+
+// attributeConditions are the clauses about attributes: as a condition where SQL says the same on every database, and
+// the rest.
+func (q *query) attributeConditions() (conditions string, args []any, filters []*clause) {
+	for i := range q.clauses {
+		c := &q.clauses[i]
+		switch {
+		case c.entity != entityAttribute:
+		case q.subject.grammar.numeric(c.key):
+			conditions += " AND " + c.key + " " + sqlOperator(c.op) + " ?"
+			args = append(args, c.number)
+		case c.op == "=":
+			conditions += " AND " + c.key + " = ?"
+			args = append(args, c.text)
+		default:
+			filters = append(filters, c)
+		}
+	}
+	return conditions, args, filters
+}
+
+// inIndexOrder reports whether the rows of the page can be read in the order of an index, and no others: when nothing
+// but SQL's own conditions chooses them, and the default order orders them.
+func (q *query) inIndexOrder(candidates *numbers) bool {
+	_, _, filters := q.attributeConditions()
+	return candidates == nil && len(filters) == 0 && q.subject.scope != "" && len(q.order) == 1 &&
+		q.order[0].entity == entityAttribute && q.order[0].key == q.subject.time && q.order[0].descending
+}
+
+// indexRows reads the page after a position, and one row more when there is one, in the order of the index.
+func (q *query) indexRows(ctx context.Context, tx *store.Tx, after *position) ([]found, error) {
+	where, args := q.within("")
+	if q.subject.stages && len(q.stages) == 1 {
+		where, args = where+" AND stage = ?", append(args, q.stages[0])
+	}
+	conditions, values, _ := q.attributeConditions()
+	where, args = where+conditions, append(args, values...)
+	time, name := q.subject.time, q.subject.name
+	if after != nil {
+		at := int64(after.Keys[0].Number)
+		where += " AND " + time + " <= ? AND (" + time + " < ? OR " + name + " > ?)"
+		args = append(args, at, at, after.Name)
+	}
+	rows, err := tx.Query(ctx, "SELECT id, "+name+", "+time+" FROM "+q.subject.table+" WHERE "+where+
+		" ORDER BY "+time+" DESC, "+name+" LIMIT ?", append(args, q.limit+1)...)
+	if err != nil {
+		return nil, err
+	}
+	var all []found
+	err = scanAll(rows, func() error {
+		f := found{keys: make([]sortValue, 1)}
+		err := rows.Scan(&f.id, &f.name, (*float64)(&f.keys[0].Number))
+		all = append(all, f)
+		return err
 	})
 	return all, err
 }

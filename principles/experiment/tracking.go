@@ -11,8 +11,8 @@
 // came. A batch is one transaction of a few multi-row statements. A param never changes. A deleted run or experiment
 // stays until garbage is collected, and takes no writes.
 //
-// A search is compiled from its filter to one SQL statement that finds the runs' numbers, see [SearchSyntax]; what the
-// page shows of them is then read in one statement per table.
+// A search reads its filter by [SearchSyntax], finds the numbers of what satisfies it with one index scan for each
+// comparison, and then reads what the page shows in one statement per table.
 //
 // Artifacts are blobs by digest with a table of paths over them. No path or URI that a request supplied is opened: the
 // source of a data set and the artifact location of an experiment are text.
