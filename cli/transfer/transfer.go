@@ -49,6 +49,7 @@ type Owner struct {
 	Location string // artifact URI
 }
 
+// String names the owner for a report.
 func (o Owner) String() string {
 	if o.Model {
 		return "logged model " + o.ID
