@@ -153,14 +153,14 @@ func TestSourcesAreNotOpened(t *testing.T) {
 // Every key may track; nobody without one may do anything, and everything outside says how.
 func TestTrackingAccess(t *testing.T) {
 	s := newServer(t, workload).start()
-	for _, path := range []string{"/version", "/health"} {
+	for path, want := range map[string]int{"/version": http.StatusUnauthorized, "/health": http.StatusOK} {
 		resp, err := http.Get(s.app.URL() + path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		_ = resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			t.Errorf("%s: %d", path, resp.StatusCode)
+		if resp.StatusCode != want {
+			t.Errorf("%s without a key: %d, want %d", path, resp.StatusCode, want)
 		}
 	}
 	for _, path := range []string{

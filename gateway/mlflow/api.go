@@ -73,12 +73,18 @@ func New(c Config) (*API, error) {
 		c.MaxBody = DefaultMaxBody
 	}
 	a := &API{Config: c, mux: http.NewServeMux(), versions: []string{"2.0", "3.0"}}
-	for pattern, text := range map[string]string{"GET /version": EmulatedVersion, "GET /health": "OK"} {
-		a.mux.HandleFunc(pattern, func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-			_, _ = io.WriteString(w, text) // the client may be gone
-		})
+	plain := func(w http.ResponseWriter, text string) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = io.WriteString(w, text) // the client may be gone
 	}
+	a.mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { plain(w, "OK") }) // anonymous: it is health
+	a.mux.HandleFunc("GET /version", func(w http.ResponseWriter, r *http.Request) {
+		if _, err := a.admit(r); err != nil {
+			a.refuse(w, r, err)
+			return
+		}
+		plain(w, EmulatedVersion)
+	})
 	a.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if _, err := a.admit(r); err != nil {
 			a.refuse(w, r, err)

@@ -284,7 +284,9 @@ func TestProbes(t *testing.T) {
 	a := newAPI(t)
 	for target, want := range map[string]string{"/version": mlflow.EmulatedVersion, "/health": "OK"} {
 		w := httptest.NewRecorder()
-		if a.ServeHTTP(w, httptest.NewRequest("GET", target, nil)); w.Code != 200 || w.Body.String() != want {
+		r := httptest.NewRequest("GET", target, nil)
+		r.Header.Set("Authorization", "Bearer "+key)
+		if a.ServeHTTP(w, r); w.Code != 200 || w.Body.String() != want {
 			t.Errorf("%s: %d %s", target, w.Code, w.Body)
 		}
 	}
