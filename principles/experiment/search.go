@@ -74,7 +74,7 @@ func (q *query) run(ctx context.Context, tx *store.Tx) (ids []int64, token strin
 	if q.inIndexOrder(candidates) {
 		rows, err = q.indexRows(ctx, tx, after)
 	} else {
-		rows, err = q.sortedRows(ctx, tx, candidates, after)
+		rows, err = q.pageRows(ctx, tx, candidates, after)
 	}
 	if err != nil {
 		return nil, "", err
@@ -88,6 +88,22 @@ func (q *query) run(ctx context.Context, tx *store.Tx) (ids []int64, token strin
 		ids = append(ids, f.id)
 	}
 	return ids, token, nil
+}
+
+// pageRows gives the page after a position, and one thing more when there is one. It looks at what comes first alone when
+// that is enough for a page.
+func (q *query) pageRows(ctx context.Context, tx *store.Tx, candidates *numbers, after *position) ([]found, error) {
+	first, err := q.first(ctx, tx, candidates, after)
+	if err != nil {
+		return nil, err
+	}
+	if first != nil {
+		rows, err := q.sortedRows(ctx, tx, first, after)
+		if err != nil || len(rows) > q.limit {
+			return rows, err
+		}
+	}
+	return q.sortedRows(ctx, tx, candidates, after)
 }
 
 // sortedRows gives the page after a position, and one thing more when there is one, by sorting what is found.

@@ -1,7 +1,10 @@
 package experiment
 
-// modelMetricTable is the table of the metrics of logged models, which keeps every value and not only the latest.
-const modelMetricTable = "experiment_model_metric"
+// The tables of metrics: that of runs has the latest value of each, and that of logged models every value.
+const (
+	latestTable      = "experiment_latest"
+	modelMetricTable = "experiment_model_metric"
+)
 
 // The operators that texts have.
 var (
@@ -49,7 +52,7 @@ func runGrammar() *grammar {
 func runSubject() *subject {
 	return &subject{
 		grammar: runGrammar(), table: "experiment_run", name: "run_id", time: "started", scope: "experiment", stages: true,
-		metrics: "experiment_latest", owner: "run",
+		metrics: latestTable, owner: "run",
 		pairs: map[string]pairTable{entityParam: runParams, entityTag: runTags},
 	}
 }
