@@ -63,15 +63,19 @@ demo: build ## Do the main job on real data: serve, fall back, notice decay, ret
 
 .PHONY: test
 test: check-go ## Run vet, lint, the walls and all tests with the race detector
-	@tools/check vet lint walls race postgres
+	@tools/check vet lint walls race postgres mlflow
 
 .PHONY: test-long
 test-long: check-go ## Run everything: test, the long tests, a short fuzz of every target, known vulnerabilities
-	@tools/check vet lint walls long postgres fuzz vuln
+	@tools/check vet lint walls long postgres mlflow-long fuzz vuln
 
 .PHONY: test-postgres
 test-postgres: check-go ## Run the suites of all that keeps data on a private PostgreSQL too (skips when there is none)
 	@tools/check postgres
+
+.PHONY: test-mlflow
+test-mlflow: check-go ## Run the stock clients of MLflow, and replay its requests on both servers (skips without Python)
+	@tools/check mlflow
 
 .PHONY: vet
 vet: check-go

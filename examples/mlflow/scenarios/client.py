@@ -41,5 +41,6 @@ def request(method, path, body=None):
 
 
 def log_model(flavor, model, name, **more):
-    """Logs a model under a name, which version 2 calls a path."""
+    """Logs a model under a name, which version 2 calls a path. To infer what it requires would take half a minute."""
+    more.setdefault("pip_requirements", ["mlflow"])
     return flavor.log_model(model, **{"name" if NEW else "artifact_path": name}, **more)

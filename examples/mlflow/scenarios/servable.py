@@ -10,8 +10,9 @@ from onnxmltools.convert.common.data_types import FloatTensorType as LightFloats
 from skl2onnx import to_onnx
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 
-from client import request
+from client import log_model, request
 
 client = MlflowClient()
 mlflow.set_experiment("servable")
@@ -34,7 +35,7 @@ def labels_served(name, onnx):
 
 def serve(name, model, onnx, want):
     with mlflow.start_run():
-        mlflow.onnx.log_model(onnx, name="model", registered_model_name=name)
+        log_model(mlflow.onnx, onnx, "model", registered_model_name=name)
     served = labels_served(name, onnx)
     agree = numpy.mean([int(a) == int(b) for a, b in zip(served, want)])
     assert agree > 0.99, (name, agree)
@@ -55,6 +56,7 @@ assert loaded.metadata.flavors["onnx"]
 
 # Another flavour is registered, and says what could serve it.
 with mlflow.start_run():
-    mlflow.sklearn.log_model(forest, name="model", registered_model_name="forest in python")
-version = client.get_model_version("forest in python", "1")
+    linear = LogisticRegression(max_iter=300).fit(rows, labels)
+    log_model(mlflow.sklearn, linear, "model", registered_model_name="linear in python")
+version = client.get_model_version("linear in python", "1")
 assert "sklearn" in version.status_message and version.status == "READY", version.status_message
