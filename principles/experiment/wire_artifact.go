@@ -1,11 +1,10 @@
 package experiment
 
-// ListArtifactsRequest asks for the artifacts of a run directly beneath a path.
+// ListArtifactsRequest asks for the artifacts of a run directly beneath a path: all of them, on one page.
 type ListArtifactsRequest struct {
-	RunID     string `json:"run_id"`
-	RunUUID   string `json:"run_uuid"`
-	Path      string `json:"path"`
-	PageToken string `json:"page_token"`
+	RunID   string `json:"run_id"`
+	RunUUID string `json:"run_uuid"`
+	Path    string `json:"path"`
 }
 
 // A FileInfo is a file or a directory of artifacts.
