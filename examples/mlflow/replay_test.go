@@ -336,7 +336,7 @@ var (
 	random   = regexp.MustCompile(`[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 	root     = regexp.MustCompile(`mlflow-artifacts:/\d+`)
 	nickname = regexp.MustCompile(`^"[a-z]+-[a-z]+-\d+"$`)
-	moment   = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*Z?`)
+	instant  = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*Z?`)
 )
 
 // normal replaces what a server makes up.
@@ -354,5 +354,5 @@ func (p *party) normal(path, text string) string {
 	text = strings.ReplaceAll(text, strings.TrimPrefix(p.url, "http://"), "<host>")
 	text = root.ReplaceAllString(text, "mlflow-artifacts:/<experiment>")
 	text = nickname.ReplaceAllString(text, `"<nickname>"`)
-	return moment.ReplaceAllString(random.ReplaceAllString(text, "<id>"), "<now>")
+	return instant.ReplaceAllString(random.ReplaceAllString(text, "<id>"), "<now>")
 }
