@@ -192,7 +192,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if fault == nil {
 			return
 		}
-		if fault == http.ErrAbortHandler {
+		if err, ok := fault.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(fault)
 		}
 		a.Logger.Error("panic", "method", r.Method, "path", r.URL.Path, "panic", fault, "stack", string(debug.Stack()))

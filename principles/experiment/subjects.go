@@ -8,7 +8,6 @@ const (
 
 // The operators that texts have.
 var (
-	plainOps = []string{"=", "!=", opLike, opILike}
 	listOps  = []string{"=", "!=", opLike, opILike, opIn, opNotIn}
 	keyOps   = []string{"=", "!=", opLike, opILike, opIsNull, opIsNotNull}
 	spanOps  = []string{"=", "!=", opLike, opILike, opRLike, opIn, opNotIn}
