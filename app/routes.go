@@ -58,6 +58,7 @@ func (a *App) page() []route {
 		{"PUT /v1/endpoints/{endpoint}/faults", ownersOnly, a.putFault},
 		{"DELETE /v1/endpoints/{endpoint}/faults", ownersOnly, a.deleteFaults},
 
+		{"POST /v1/gc", ownersOnly, a.postCollection},
 		{"GET /v1/usage", ownersOnly, a.getUsage},
 		{"GET /v1/keys", ownersOnly, a.getKeys},
 		{"POST /v1/keys", ownersOnly, a.postKey},

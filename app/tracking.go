@@ -25,7 +25,9 @@ func (a *App) openTracking(ctx context.Context, r *rooms) error {
 	if err != nil {
 		return openRefusal(a.opt.Data, err)
 	}
-	r.tracking, err = experiment.New(ctx, experiment.Config{DB: r.db, Blobs: blobs, Ledger: r.ledger, Logger: a.lg})
+	r.tracking, err = experiment.New(ctx, experiment.Config{
+		DB: r.db, Blobs: blobs, Held: r.heldByVersion, Ledger: r.ledger, Logger: a.lg,
+	})
 	if err != nil {
 		return fmt.Errorf("opening the tracking: %w", err)
 	}

@@ -106,7 +106,7 @@ it serves, falls back, notices decay, retrains, and lets a successor in only on 
 	add("operate", newStatusCommand(remote), newRetrainCommand(remote), newProposalsCommand(remote),
 		newDecideCommand(remote, "approve"), newDecideCommand(remote, "reject"), newFaultCommand(remote),
 		newUsageCommand(remote), newKeysCommand(remote), newAuditCommand(remote),
-		newImportCommand(remote), newExportCommand(remote))
+		newCollectCommand(remote), newImportCommand(remote), newExportCommand(remote))
 	root.AddCommand(newVersionCommand(remote))
 	positional(root)
 	return root

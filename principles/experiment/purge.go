@@ -2,6 +2,7 @@ package experiment
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -16,6 +17,7 @@ type Purged struct {
 	Models      int `json:"models"`
 	Experiments int `json:"experiments"`
 	Blobs       int `json:"blobs"` // artifacts that nothing names any more
+	Held        int `json:"held"`  // runs and logged models left alone, because registered versions need their artifacts
 }
 
 // Purge deletes for good what was marked as deleted before olderThan: runs, logged models, and experiments that have
@@ -29,11 +31,12 @@ func (t *Tracking) Purge(ctx context.Context, caller stoa.Caller, olderThan time
 		drop  func(ctx context.Context, tx *store.Tx, id, before int64) ([]string, string, error)
 		what  string
 		count *int
+		held  bool // whether a version may need it
 	}{
-		{`FROM experiment_run WHERE stage = 'deleted' AND deleted < ?`, dropRun, "run.purge", &purged.Runs},
-		{`FROM experiment_model WHERE stage = 'deleted' AND updated < ?`, dropModel, "logged_model.purge", &purged.Models},
+		{`FROM experiment_run WHERE stage = 'deleted' AND deleted < ?`, dropRun, "run.purge", &purged.Runs, true},
+		{`FROM experiment_model WHERE stage = 'deleted' AND updated < ?`, dropModel, "logged_model.purge", &purged.Models, true},
 		{`FROM experiment_experiment WHERE stage = 'deleted' AND updated < ? AND id <> 0`, dropExperiment, "experiment.purge",
-			&purged.Experiments},
+			&purged.Experiments, false},
 	} {
 		var ids *numbers
 		err := t.read(ctx, func(tx *store.Tx) (err error) {
@@ -51,9 +54,16 @@ func (t *Tracking) Purge(ctx context.Context, caller stoa.Caller, olderThan time
 				if err != nil || name == "" {
 					return err
 				}
+				if kind.held && t.config.Held != nil && t.config.Held(name) {
+					return errHeld
+				}
 				orphans, dropped = found, true
 				return t.note(ctx, tx, caller, kind.what, name)
 			})
+			if errors.Is(err, errHeld) {
+				purged.Held++
+				continue
+			}
 			if err != nil {
 				return purged, err
 			}
@@ -70,6 +80,9 @@ func (t *Tracking) Purge(ctx context.Context, caller stoa.Caller, olderThan time
 	}
 	return purged, nil
 }
+
+// errHeld undoes the deletion of what a version needs.
+var errHeld = errors.New("a registered version needs it")
 
 // note writes an act into the ledger, when there is one. An act without a caller is the program's own.
 func (t *Tracking) note(ctx context.Context, tx *store.Tx, caller stoa.Caller, what, subject string) error {

@@ -43,6 +43,10 @@ type Config struct {
 	// Blobs keeps the artifacts and nothing else: what none of the room's paths names is garbage, and is deleted.
 	Blobs store.Blobs
 
+	// Held says whether a registered version needs the artifacts of a run or a logged model, which [Tracking.Purge] then
+	// leaves alone. It must not use the database. Nil means that none does.
+	Held func(id string) bool
+
 	Ledger *ledger.Ledger   // notes what is purged; nil means that it is not noted
 	Now    func() time.Time // nil means time.Now
 	Logger *slog.Logger
