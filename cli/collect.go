@@ -15,8 +15,9 @@ func newCollectCommand(f *remoteFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "gc",
 		Short: "Delete for good what was deleted some time ago, with its files",
-		Long: `Delete for good the runs, logged models and experiments that were deleted at least --older-than ago, with their artifacts,
-and the files that nothing names. A file that something else has too stays. The server goes on serving meanwhile.
+		Long: `Delete for good the runs, logged models and experiments that were deleted at least --older-than ago, with their
+artifacts, and the files that nothing names. A file that something else has too stays. The server goes on serving
+meanwhile.
 
 A run or a logged model that a registered version was made from is held: it goes after the version has been deleted.`,
 		Example: `  stoa gc

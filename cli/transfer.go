@@ -31,16 +31,16 @@ func newImportCommand(f *remoteFlags) *cobra.Command {
 	mlflow := &cobra.Command{
 		Use:   "mlflow SOURCE",
 		Short: "Copy experiments, runs, logged models, artifacts and registered models out of MLflow",
-		Long: `Copy what MLflow keeps into the running server. SOURCE is the address of a running MLflow server, or the SQLite database
-file of one (sqlite:///PATH or PATH); its artifacts are then read from the directory given with --artifacts, and from
-nowhere else. For a database in PostgreSQL or MySQL, start "mlflow server" on it and give its address.
+		Long: `Copy what MLflow keeps into the running server. SOURCE is the address of a running MLflow server, or the SQLite
+database file of one (sqlite:///PATH or PATH); its artifacts are then read from the directory given with --artifacts,
+and from nowhere else. For a database in PostgreSQL or MySQL, start "mlflow server" on it and give its address.
 
 Every copy has a new id, and the old one as a tag (transfer.run, transfer.model, transfer.version). An import that broke
 off is run again with the same command: it completes what is missing and copies nothing twice. A run that was copied
 while it was running keeps the state that it had.
 
-Not carried over: what is deleted, traces, prompts, aliases that this server protects, and versions whose files are in no
-run and no logged model. The report at the end names each.
+Not carried over: what is deleted, traces, prompts, aliases that this server protects, and versions whose files are
+in no run and no logged model. The report at the end names them.
 
 ` + transferAuth,
 		Example: `  stoa import mlflow http://127.0.0.1:5000
