@@ -260,7 +260,7 @@ func (s *shelf) step(p *process) (string, error) {
 		s.pending.content = append(s.pending.content, part)
 	}
 	s.next++
-	what, err := s.send(p)
+	_, what, err := s.send(p)
 	if err == nil {
 		s.settle(s.pending.digest())
 	}
@@ -278,12 +278,12 @@ func (s *shelf) settle(digest string) {
 	s.pending = nil
 }
 
-// send sends what of the file has not been sent yet. It returns the last thing that it did.
-func (s *shelf) send(p *process) (string, error) {
+// send sends what of the file has not been sent yet. It returns the last answer, and what it was to.
+func (s *shelf) send(p *process) (a answer, what string, err error) {
 	file := s.pending
 	if !s.inParts {
-		_, err := p.do("file", "PUT", artifactsAt+"/"+s.directory+"/"+file.name, slices.Concat(file.content...), nil)
-		return "file", err
+		a, err = p.do("file", "PUT", artifactsAt+"/"+s.directory+"/"+file.name, slices.Concat(file.content...), nil)
+		return a, "file", err
 	}
 	if file.upload == "" {
 		var created struct {
@@ -291,28 +291,27 @@ func (s *shelf) send(p *process) (string, error) {
 			Credentials []struct{ URL string }
 		}
 		in := map[string]any{"path": file.name, "num_parts": len(file.content)}
-		if _, err := p.do("create", "POST", joinsAt+"create/"+s.directory, in, &created); err != nil {
-			return "create", err
+		if a, err = p.do("create", "POST", joinsAt+"create/"+s.directory, in, &created); err != nil {
+			return a, "create", err
 		}
 		for _, c := range created.Credentials {
 			at, err := url.Parse(c.URL) // the port is another one after a restart
 			if err != nil {
-				return "create", err
+				return a, "create", err
 			}
 			file.parts = append(file.parts, at.Path)
 		}
 		file.upload = created.UploadID
 	}
 	for i := len(file.tags); i < len(file.content); i++ {
-		a, err := p.do("part", "PUT", file.parts[i], file.content[i], nil)
-		if err != nil {
-			return "part", err
+		if a, err = p.do("part", "PUT", file.parts[i], file.content[i], nil); err != nil {
+			return a, "part", err
 		}
 		file.tags = append(file.tags, tagged{i + 1, a.etag})
 	}
 	in := map[string]any{"path": file.name, "upload_id": file.upload, "parts": file.tags}
-	_, err := p.do("join", "POST", joinsAt+"complete/"+s.directory, in, nil)
-	return "join", err
+	a, err = p.do("join", "POST", joinsAt+"complete/"+s.directory, in, nil)
+	return a, "join", err
 }
 
 // examine looks at every file, goes on with the one that was not acknowledged or gives it up, and looks again.
@@ -331,12 +330,14 @@ func (s *shelf) examine(d *crashes) error {
 	switch {
 	case s.inParts && file.upload != "" && d.r.IntN(2) == 0:
 		in := map[string]any{"path": file.name, "upload_id": file.upload}
-		if a, err := d.p.do("abort", "POST", joinsAt+"abort/"+s.directory, in, nil); err != nil && !(whole && a.status == http.StatusNotFound) {
+		a, err := d.p.do("abort", "POST", joinsAt+"abort/"+s.directory, in, nil)
+		if err != nil && !(whole && a.status == http.StatusNotFound) {
 			return err
 		}
 		d.left["upload given up"]++
 	default:
-		if what, err := s.send(d.p); err != nil && !(whole && what == "join" && strings.Contains(err.Error(), ": 404 ")) {
+		a, _, err := s.send(d.p)
+		if err != nil && !(whole && s.inParts && a.status == http.StatusNotFound) {
 			return err
 		}
 		digest = file.digest()

@@ -12,7 +12,7 @@ import (
 )
 
 // moments are when the server is killed: a few events after an event of some kind has happened for the n-th time.
-var moments = []moment{
+var moments = []juncture{
 	{"batch is sent", 24, 3},
 	{"file goes on", 64, 0},
 	{"part goes on", 64, 0},
@@ -24,14 +24,14 @@ var moments = []moment{
 	{"", 0, 0}, // during its start
 }
 
-// A moment is a point in a server's life.
-type moment struct {
+// A juncture is a point in a server's life.
+type juncture struct {
 	event string
 	times int // at most, that the event happens before
 	later int // most events between the last of them and the kill
 }
 
-func (m moment) String() string {
+func (m juncture) String() string {
 	if m.event == "" {
 		return "during its start"
 	}
@@ -44,15 +44,17 @@ const (
 	runs    = 2
 )
 
-// TestKilledWhileLogging kills a server at which several clients log batches and upload files, over and over, at moments
-// chosen by a seed. After each restart all that was acknowledged is there, and what was not is there whole or not at all.
+// TestKilledWhileLogging kills a server at which several clients log batches and upload files, over and over, at
+// moments chosen by a seed. After each restart all that was acknowledged is there, and what was not is there whole or
+// not at all.
 func TestKilledWhileLogging(t *testing.T) {
 	bin, err := build()
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	workload := "apiVersion: stoa/v1\nname: clients\nmodels: {iris: {}}\nendpoints: {iris: {}}\noperations: {log: {requests: false}}\n"
+	workload := "apiVersion: stoa/v1\nname: clients\nmodels: {iris: {}}\nendpoints: {iris: {}}\n" +
+		"operations: {log: {requests: false}}\n"
 	if err := os.WriteFile(filepath.Join(dir, "workload.yaml"), []byte(workload), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -107,19 +109,19 @@ func (d *crashes) killDuringStart() {
 		<-lines
 	}
 	d.p.kill()
-	d.kills[moment{}.String()]++
+	d.kills[juncture{}.String()]++
 	for range lines { // until the pipe is closed
 	}
 }
 
 // live lets clients work in fresh runs until the moment has come.
-func (d *crashes) live(life int, when moment) {
+func (d *crashes) live(life int, when juncture) {
 	d.t.Helper()
 	clients := d.clients(life)
 	d.lives = append(d.lives, clients)
 	times, later := 1+d.r.IntN(when.times), d.r.IntN(when.later+1)
 	var mu sync.Mutex
-	d.p.happened = func(event string) {
+	d.p.watch(func(event string) {
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
@@ -131,7 +133,7 @@ func (d *crashes) live(life int, when moment) {
 		if times == 0 && later <= 0 {
 			d.p.kill()
 		}
-	}
+	})
 	var busy sync.WaitGroup
 	for _, c := range clients {
 		busy.Go(func() {
@@ -152,7 +154,7 @@ func (d *crashes) live(life int, when moment) {
 		})
 	}
 	busy.Wait()
-	d.p.happened = func(string) {}
+	d.p.watch(func(string) {})
 	d.kills[when.String()]++
 	if d.t.Failed() {
 		d.t.FailNow()

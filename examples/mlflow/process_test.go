@@ -28,13 +28,13 @@ type process struct {
 	dir, data string
 	log       *os.File
 	http      *http.Client
-	happened  func(event string) // is told how far a request is: "<what> begins", "goes on", "is sent", "is answered"
 
 	url, key string
 	cmd      *exec.Cmd
 
-	mu     sync.Mutex
-	killed bool
+	mu      sync.Mutex
+	killed  bool
+	watcher func(event string)
 }
 
 func newProcess(t *testing.T, bin, dir string) *process {
@@ -44,7 +44,7 @@ func newProcess(t *testing.T, bin, dir string) *process {
 		t.Fatal(err)
 	}
 	p := &process{
-		t: t, bin: bin, dir: dir, data: filepath.Join(dir, ".stoa"), log: log, happened: func(string) {},
+		t: t, bin: bin, dir: dir, data: filepath.Join(dir, ".stoa"), log: log, watcher: func(string) {},
 		http: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 8}},
 	}
 	t.Cleanup(func() {
@@ -125,6 +125,20 @@ func (p *process) gone() bool {
 	return p.killed
 }
 
+// watch has a function told how far requests are: "<what> goes on", "is sent", "is answered".
+func (p *process) watch(watcher func(event string)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.watcher = watcher
+}
+
+func (p *process) happens(event string) {
+	p.mu.Lock()
+	watcher := p.watcher
+	p.mu.Unlock()
+	watcher(event) // it may kill
+}
+
 // A message is a request: what it is called in events, and what it sends.
 type message struct {
 	what, method, path string
@@ -140,7 +154,9 @@ type answer struct {
 
 // send sends a request. It returns errGone when the server was killed meanwhile.
 func (p *process) send(m message) (answer, error) {
-	req, err := http.NewRequest(m.method, p.url+m.path, &pieces{bytes.NewReader(m.body), func() { p.happened(m.what + " goes on") }})
+	req, err := http.NewRequest(m.method, p.url+m.path, &pieces{
+		bytes.NewReader(m.body), func() { p.happens(m.what + " goes on") },
+	})
 	if err != nil {
 		return answer{}, err
 	}
@@ -151,7 +167,7 @@ func (p *process) send(m message) (answer, error) {
 	req.Header.Set("Authorization", "Bearer "+p.key)
 	req.Header.Set("Content-Type", "application/json")
 	req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
-		WroteRequest: func(httptrace.WroteRequestInfo) { p.happened(m.what + " is sent") },
+		WroteRequest: func(httptrace.WroteRequestInfo) { p.happens(m.what + " is sent") },
 	}))
 	resp, err := p.http.Do(req)
 	var body []byte
@@ -165,11 +181,12 @@ func (p *process) send(m message) (answer, error) {
 	case err != nil:
 		return answer{}, fmt.Errorf("the server lost a request while it was running: %w", err)
 	}
-	p.happened(m.what + " is answered")
+	p.happens(m.what + " is answered")
 	return answer{resp.StatusCode, resp.Header.Get("ETag"), body}, nil
 }
 
-// do sends a request that must succeed, in as JSON unless it is bytes, and decodes what is answered into out, which may be nil.
+// do sends a request that must succeed, in as JSON unless it is bytes, and decodes the answer into out, which may be
+// nil.
 func (p *process) do(what, method, path string, in, out any) (answer, error) {
 	body, raw := in.([]byte)
 	if !raw && in != nil {
