@@ -11,7 +11,7 @@ import (
 )
 
 // onlyNew are the scenarios of what version 2 of the client does not have, or of packages that its environment lacks.
-var onlyNew = []string{"autolog_lightgbm", "autolog_xgboost", "servable", "traces", "logged_models"}
+var onlyNew = []string{"autolog_lightgbm", "autolog_xgboost", "servable", "traces", "logged_models", "protection"}
 
 // TestScenarios runs what data scientists do with the stock client. Each scenario is a script that fails by an
 // assertion; they share one server, as the people of a team do.
@@ -31,15 +31,19 @@ func TestScenarios(t *testing.T) {
 				}
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
-					runScript(t, interpreter, script, stoa)
+					key := []string{"MLFLOW_TRACKING_TOKEN=" + stoa.key}
+					if version == "2" { // the other form in which the client can send a key
+						key = []string{"MLFLOW_TRACKING_USERNAME=anybody", "MLFLOW_TRACKING_PASSWORD=" + stoa.key}
+					}
+					runScript(t, interpreter, script, append(key, "MLFLOW_TRACKING_URI="+stoa.url))
 				})
 			}
 		})
 	}
 }
 
-// runScript runs a script against a server, with nothing set but where the server is and the key.
-func runScript(t *testing.T, python, script string, s server) {
+// runScript runs a script with an environment that says where the server is, and the key.
+func runScript(t *testing.T, python, script string, environment []string) {
 	t.Helper()
 	script, err := filepath.Abs(script)
 	if err != nil {
@@ -47,8 +51,7 @@ func runScript(t *testing.T, python, script string, s server) {
 	}
 	cmd := exec.CommandContext(t.Context(), python, "-W", "ignore", script)
 	cmd.Dir = t.TempDir()
-	cmd.Env = append(os.Environ(),
-		"MLFLOW_TRACKING_URI="+s.url, "MLFLOW_TRACKING_TOKEN="+s.key,
+	cmd.Env = append(append(os.Environ(), environment...),
 		"MLFLOW_HTTP_REQUEST_MAX_RETRIES=1", // a failure is told at once
 		"MLFLOW_DISABLE_TELEMETRY=true", "GIT_PYTHON_REFRESH=quiet", "OMP_NUM_THREADS=1", "MPLBACKEND=Agg",
 		"PYTHONDONTWRITEBYTECODE=1",
