@@ -14,8 +14,11 @@ package transfer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net/http"
 	"strings"
 )
 
@@ -237,8 +240,12 @@ func (m *mover) files(ctx context.Context, of Owner, location string) error {
 			return &lostError{"the receiving server keeps artifacts at " + location + ", which it does not take over the wire"}
 		}
 		body, err := f.Open()
+		if unreadable(err) {
+			m.lost("artifact %s of %s: %v", f.Path, of, err)
+			return nil
+		}
 		if err != nil {
-			return &lostError{fmt.Sprintf("%s cannot be read: %v", f.Path, err)}
+			return fmt.Errorf("%s: %w", f.Path, err)
 		}
 		defer body.Close()
 		counted := &counter{Reader: body}
@@ -254,6 +261,15 @@ func (m *mover) files(ctx context.Context, of Owner, location string) error {
 		return nil
 	}
 	return err
+}
+
+// unreadable reports whether the source is there and does not give a file. What else fails ends the transfer, which can be
+// taken up again.
+func unreadable(err error) bool {
+	if answer, ok := asAnswer(err); ok {
+		return answer.status < http.StatusInternalServerError && answer.status != http.StatusUnauthorized
+	}
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)
 }
 
 // finish writes what a run refers to, and that it is complete.

@@ -322,6 +322,27 @@ func TestBrokenOffTransferIsCompleted(t *testing.T) {
 	check(t, server)
 }
 
+// An unreadable source does not give one of its files.
+type unreadable struct{ transfer.Source }
+
+func (u unreadable) Files(ctx context.Context, of transfer.Owner, yield func(transfer.File) error) error {
+	return u.Source.Files(ctx, of, func(f transfer.File) error {
+		if f.Path == "empty" {
+			f.Open = func() (io.ReadCloser, error) { return nil, os.ErrPermission }
+		}
+		return yield(f)
+	})
+}
+
+func TestFileThatCannotBeReadLosesNoOther(t *testing.T) {
+	report := move(t, unreadable{fixture(t)}, stoa(t))
+	if report.Files != 4 || !slices.ContainsFunc(report.NotCarried, func(line string) bool {
+		return strings.HasPrefix(line, "artifact empty of run aaaa: ")
+	}) {
+		t.Errorf("copied %+v", report)
+	}
+}
+
 func TestMovingOutAndInAgain(t *testing.T) {
 	first, second := stoa(t), stoa(t)
 	move(t, fixture(t), first)
