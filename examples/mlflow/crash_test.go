@@ -77,7 +77,7 @@ func TestKilledWhileLogging(t *testing.T) {
 		}
 	}
 	d.p.start()
-	d.examine(d.lives)
+	d.examine(d.lives[len(d.lives)-1:])
 	d.collect()
 	d.examine(d.lives)
 	d.p.run("audit", "verify", "--data", d.p.data)
