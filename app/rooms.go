@@ -103,7 +103,7 @@ func (a *App) openRooms(ctx context.Context) error {
 		rooms: r, plan: a.plan.Load, trainer: trainer, lg: a.lg,
 		signal: make(chan struct{}, 1), ended: make(chan jobEnd, 16),
 	}
-	if err := a.openMLflow(r); err != nil {
+	if err := a.openMLflow(ctx, r); err != nil {
 		return err
 	}
 	return a.openGateway(r)

@@ -35,7 +35,7 @@ func (a *App) openTracking(ctx context.Context, r *rooms) error {
 }
 
 // openMLflow builds the handler of MLflow's wire.
-func (a *App) openMLflow(r *rooms) error {
+func (a *App) openMLflow(ctx context.Context, r *rooms) error {
 	api, err := mlflow.New(mlflow.Config{Admit: r.access.Admit, Explain: storageRefusal, Logger: a.lg})
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (a *App) openMLflow(r *rooms) error {
 	fileCalls(api, t)
 	mlflow.Handle(api.Since("3.0"), "GET", "server-info", serverInfo)
 	r.mlflow = api
-	return nil
+	return a.openWebhooks(ctx, r, api)
 }
 
 func experimentCalls(api *mlflow.API, t *experiment.Tracking) {

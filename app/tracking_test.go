@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -348,5 +349,43 @@ func TestConditionsOnAliases(t *testing.T) {
 	}
 	if a := s.do(http.MethodGet, "/v1/models/price/versions/1/card", nil); !strings.Contains(string(a.body), "markdown") {
 		t.Errorf("card: %d %s", a.status, a.body)
+	}
+}
+
+// A webhook over the wire: made by the owner, told of a model that is registered, with a receiver on this machine.
+func TestWebhookOfTheRegistry(t *testing.T) {
+	told := make(chan string, 4)
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		told <- string(body)
+	}))
+	defer receiver.Close()
+	hook := map[string]any{
+		"name": "ci", "url": receiver.URL, "secret": "hush",
+		"events": []map[string]string{{"entity": "REGISTERED_MODEL", "action": "CREATED"}},
+	}
+	closed := newServer(t, workload).start()
+	if a := closed.do(http.MethodPost, onMLflow+"webhooks", hook); a.status != http.StatusBadRequest {
+		t.Errorf("a receiver on this machine: %d %s", a.status, a.body)
+	}
+	s := newServer(t, strings.Replace(workload, "security:", "security:\n  webhooks:\n    loopback: true", 1)).start()
+	var made struct {
+		Webhook struct {
+			ID string `json:"webhook_id"`
+		} `json:"webhook"`
+	}
+	s.must(http.MethodPost, onMLflow+"webhooks", hook, &made)
+	s.must(http.MethodPost, onMLflow+"registered-models/create", map[string]string{"name": "iris"}, nil)
+	if body := <-told; !strings.Contains(body, `"name":"iris"`) {
+		t.Error(body)
+	}
+	var tested struct {
+		Result struct {
+			Success bool `json:"success"`
+		} `json:"result"`
+	}
+	s.must(http.MethodPost, onMLflow+"webhooks/"+made.Webhook.ID+"/test", map[string]any{}, &tested)
+	if !tested.Result.Success {
+		t.Error("the test failed")
 	}
 }

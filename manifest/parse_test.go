@@ -131,7 +131,7 @@ func TestErrors(t *testing.T) {
 		{"unknown section", "cost:\n", "costs:\n", "costs", `unknown key "costs" in the file (did you mean "cost"?)`},
 		{"unknown key far from any", "risk: limited", "risk: limited\nzzzzzzzzzzzz: 1", "zzz", `unknown key "zzzzzzzzzzzz" in the file (known: apiVersion,`},
 		{"duplicate key", "risk: limited", "risk: limited\nrisk: high", "risk: high", `duplicate key "risk" in the file, first in line 7`},
-		{"duplicate key in a flow", "{flush: 5s}", "{flush: 5s, flush: 6s}", "flush: 6s", `duplicate key "flush" in cost.meter, first in line 54`},
+		{"duplicate key in a flow", "{flush: 5s}", "{flush: 5s, flush: 6s}", "flush: 6s", `duplicate key "flush" in cost.meter, first in line 55`},
 		{"duplicate model", "  plain: {}\nendpoints", "  plain: {}\n  price: {}\nendpoints", "price: {}", `duplicate key "price" in models`},
 		{"text for a number", "retries: 2", "retries: two", "two", `reliability.inference.retries must be a whole number, not the text "two"`},
 		{"fraction for a whole number", "retries: 2", "retries: 2.5", "2.5", `reliability.inference.retries must be a whole number, not the number 2.5`},

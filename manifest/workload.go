@@ -210,6 +210,14 @@ type Security struct {
 	// Aliases are, by model and alias, the conditions on moving the alias to a version. Any alias may have some; champion
 	// and previous keep their own rules where a condition does not say otherwise.
 	Aliases map[string]map[string]*AliasRule `yaml:"aliases"`
+	// Webhooks says where webhooks may be sent to besides https addresses of the public internet.
+	Webhooks Webhooks `yaml:"webhooks"`
+}
+
+// Webhooks tell other systems what happens in the registry.
+type Webhooks struct {
+	// Loopback allows receivers on this machine, over http as well.
+	Loopback bool `yaml:"loopback"`
 }
 
 // An AliasRule is what an alias asks for before it moves.
