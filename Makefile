@@ -12,6 +12,7 @@ BIN       ?= bin
 STAY      ?= 0
 DEMO_ARGS ?=
 FUZZTIME  ?= 10s
+BENCH_ARGS ?=
 TIMEOUT   ?= 10m
 PREFIX    ?= $(HOME)/.local
 
@@ -31,7 +32,7 @@ VULNCHECK  := $(TOOLS)/govulncheck
 help: ## Show this list
 	@echo 'Stoa: run AI workloads that are well architected, and prove it.'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make demo STAY=1   leaves the demo serving when it ends'
 
@@ -62,11 +63,19 @@ demo: build ## Do the main job on real data: serve, fall back, notice decay, ret
 
 .PHONY: test
 test: check-go ## Run vet, lint, the walls and all tests with the race detector
-	@tools/check vet lint walls race
+	@tools/check vet lint walls race postgres mlflow
 
 .PHONY: test-long
 test-long: check-go ## Run everything: test, the long tests, a short fuzz of every target, known vulnerabilities
-	@tools/check vet lint walls long fuzz vuln
+	@tools/check vet lint walls long postgres mlflow-long fuzz vuln
+
+.PHONY: test-postgres
+test-postgres: check-go ## Run the suites of all that keeps data on a private PostgreSQL too (skips when there is none)
+	@tools/check postgres
+
+.PHONY: test-mlflow
+test-mlflow: check-go ## Run the stock clients of MLflow, and replay its requests on both servers (skips without Python)
+	@tools/check mlflow
 
 .PHONY: vet
 vet: check-go
@@ -99,6 +108,10 @@ generate: check-go ## Regenerate the workload file's JSON Schema
 .PHONY: bench
 bench: build ## Measure against the peers: ONNX Runtime, LightGBM, a bare reverse proxy
 	@tools/check bench
+
+.PHONY: bench-registry
+bench-registry: check-go ## Measure the tracking and the registry beside mlflow server (BENCH_ARGS='--artifact-mb 5000')
+	@bench/mlflow/run.sh $(BENCH_ARGS)
 
 .PHONY: plots
 plots: check-go ## Draw the plots in docs/ from the committed results

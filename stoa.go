@@ -123,7 +123,7 @@ type Observer interface {
 type Version struct {
 	Model      string             `json:"model"`
 	Number     int                `json:"version"`               // from 1, without gaps
-	Digest     string             `json:"digest"`                // "sha256:" and 64 hex digits, of the artifact
+	Digest     string             `json:"digest"`                // "sha256:" and 64 hex digits, of the artifact; empty when not servable
 	Size       int64              `json:"size"`                  // bytes
 	Format     string             `json:"format"`                // "onnx"
 	Parent     int                `json:"parent,omitempty"`      // version that was in service when this one was trained; 0 when none
@@ -133,6 +133,10 @@ type Version struct {
 	Metrics    map[string]float64 `json:"metrics,omitempty"`
 	Inputs     []TensorSpec       `json:"inputs"`
 	Outputs    []TensorSpec       `json:"outputs"`
+	Source     string             `json:"source,omitempty"` // what it was registered from, e.g. "runs:/…/model"
+	RunID      string             `json:"run_id,omitempty"` // tracked run that made it
+	Servable   bool               `json:"servable"`         // the artifact can be served in this process
+	Unservable string             `json:"unservable_because,omitempty"`
 	CreatedAt  time.Time          `json:"created_at"`
 	CreatedBy  string             `json:"created_by"`
 }

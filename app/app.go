@@ -53,6 +53,7 @@ const drainGrace = 300 * time.Millisecond
 type Options struct {
 	Dir     string    // workload directory, which holds workload.yaml
 	Data    string    // data directory; DefaultData inside Dir when empty
+	DB      string    // URL of a PostgreSQL; the database is in the data directory when empty
 	Listen  string    // address to listen on
 	Version string    // version of this build, for metadata
 	Log     io.Writer // where the log goes; discarded when nil

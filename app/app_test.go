@@ -19,6 +19,7 @@ import (
 
 	"github.com/stoaproject/stoa"
 	"github.com/stoaproject/stoa/app"
+	"github.com/stoaproject/stoa/store/storetest"
 	"github.com/stoaproject/stoa/train"
 )
 
@@ -52,6 +53,7 @@ type server struct {
 	app  *app.App
 	dir  string
 	data string
+	db   string // URL of a PostgreSQL, or empty
 	key  string
 	log  *syncBuffer
 	http *http.Client
@@ -80,6 +82,9 @@ func newServer(t *testing.T, text string) *server {
 	t.Helper()
 	s := &server{t: t, dir: t.TempDir(), log: &syncBuffer{}, http: &http.Client{Transport: &http.Transport{}}}
 	s.data = filepath.Join(s.dir, "data")
+	if os.Getenv(storetest.PostgresVariable) != "" {
+		s.db = storetest.Postgres(t)
+	}
 	s.write(text)
 	t.Cleanup(s.http.CloseIdleConnections)
 	return s
@@ -109,7 +114,9 @@ func (s *server) start() *server {
 func (s *server) tryStart() error {
 	s.t.Helper()
 	var err error
-	if s.app, err = app.New(app.Options{Dir: s.dir, Data: s.data, Listen: "127.0.0.1:0", Version: "test", Log: s.log}); err != nil {
+	if s.app, err = app.New(app.Options{
+		Dir: s.dir, Data: s.data, DB: s.db, Listen: "127.0.0.1:0", Version: "test", Log: s.log,
+	}); err != nil {
 		return err
 	}
 	if err := s.app.Start(context.Background()); err != nil {
@@ -329,7 +336,7 @@ func TestTwoAppsSideBySide(t *testing.T) {
 
 func TestSecondProcessOnTheSameDataDirectory(t *testing.T) {
 	s := newServer(t, workload).start()
-	second := &server{t: t, dir: s.dir, data: s.data, log: &syncBuffer{}}
+	second := &server{t: t, dir: s.dir, data: s.data, db: s.db, log: &syncBuffer{}}
 	err := second.tryStart()
 	var refusal *stoa.Refusal
 	if !errors.As(err, &refusal) || refusal.Reason != stoa.ReasonStorageLocked {

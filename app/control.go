@@ -71,6 +71,15 @@ func storageRefusal(err error) error {
 	if !found || errors.As(err, &refusal) {
 		return err
 	}
+	switch reason {
+	case stoa.ReasonInvalid:
+		return &stoa.Refusal{Reason: reason, Message: store.ErrText.Error(), Err: err}
+	case stoa.ReasonStorageUnavailable:
+		return &stoa.Refusal{
+			Reason: reason, Message: "the database cannot be reached: the change was not acknowledged",
+			Hint: "inference goes on; try again", RetryAfter: 5 * time.Second, Err: err,
+		}
+	}
 	return &stoa.Refusal{
 		Reason: reason, Message: "the store cannot take this now: nothing was changed",
 		Hint: "inference goes on; make room or repair the data directory, then try again", RetryAfter: 10 * time.Second, Err: err,
@@ -337,14 +346,14 @@ func (a *App) getProposals(r *http.Request, _ stoa.Caller) (any, error) {
 }
 
 func (a *App) postApprove(r *http.Request, caller stoa.Caller) (any, error) {
-	return a.decide(r, caller, a.rooms.ledger.Approve)
+	return a.decide(r, caller, a.approve)
 }
 
 func (a *App) postReject(r *http.Request, caller stoa.Caller) (any, error) {
 	return a.decide(r, caller, a.rooms.ledger.Reject)
 }
 
-// decide approves or rejects a proposal; the approvers of the proposal's model and owners may.
+// decide approves or rejects a proposal; owners, the approvers of the proposal's model and the movers of its aliases may.
 func (a *App) decide(
 	r *http.Request, caller stoa.Caller, verb func(context.Context, int64, string, string) (ledger.Entry, error),
 ) (any, error) {
@@ -360,7 +369,7 @@ func (a *App) decide(
 	if err != nil {
 		return nil, err
 	}
-	if !caller.Owner && !slices.Contains(a.approvers(entry.Subject), caller.Name) {
+	if !a.mayDecide(caller, entry.Subject) {
 		return nil, forbidden("deciding on this proposal needs an approver of " + entry.Subject)
 	}
 	if entry, err = verb(r.Context(), id, caller.Name, req.Why); err != nil {

@@ -144,11 +144,20 @@ func featureColumn(w *manifest.Workload, model, feature string) (int, error) {
 }
 
 // resolve finds the target for an endpoint and version of a URL. A version is looked up in the model of the endpoint's
-// first target; a name that is no endpoint but a registered model is served by its champion.
+// first target; a name that is no endpoint but a registered model is served by its champion, or by its newest version until there is one.
 func (a *App) resolve(name, version string) (stoa.Target, error) {
 	e, err := a.endpoint(name)
 	if err != nil {
 		return nil, err
+	}
+	if version == "" && a.plan.Load().endpoints[name] == nil {
+		ref, err := a.inService(context.Background(), e.model)
+		if err != nil {
+			return nil, err
+		}
+		if ref != stoa.AliasChampion {
+			return &aliasTarget{app: a, model: e.model, ref: ref, name: e.model + "@" + ref}, nil
+		}
 	}
 	if version == "" {
 		// An endpoint whose model is not there yet says so, rather than answering by a fallback for ever.
@@ -194,7 +203,13 @@ func (a *App) describe(name, version string) (gateway.Metadata, error) {
 	}
 	ctx := context.Background()
 	ref := version
-	if ref == "" {
+	switch {
+	case ref != "":
+	case a.plan.Load().endpoints[name] == nil:
+		if ref, err = a.inService(ctx, e.model); err != nil {
+			return gateway.Metadata{}, err
+		}
+	default:
 		ref = stoa.AliasChampion
 	}
 	v, err := a.rooms.registry.Version(ctx, e.model, ref)

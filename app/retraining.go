@@ -230,6 +230,9 @@ func (l *lifecycle) registerCandidate(ctx context.Context, end jobEnd) (retrainR
 	}
 	out.Version = v.Number
 	out.Gates = l.gates(end, v)
+	if err := l.recordGates(ctx, end, v, out.Gates); err != nil {
+		return out, err
+	}
 	out.Accepted = true
 	for _, g := range out.Gates {
 		if !g.Passed {
@@ -255,6 +258,23 @@ func (l *lifecycle) gates(end jobEnd, v stoa.Version) []gateView {
 		})
 	}
 	return list
+}
+
+// recordGates keeps with the version what it passed, for the conditions on aliases and for its lineage. That a version is
+// not new says nothing about it.
+func (l *lifecycle) recordGates(ctx context.Context, end jobEnd, v stoa.Version, gates []gateView) error {
+	for _, g := range gates {
+		if g.Gate == "new" {
+			continue
+		}
+		err := l.rooms.registry.RecordGate(ctx, v.Model, v.Number, registry.Gate{
+			Name: g.Gate, Passed: g.Passed, Detail: g.Why, By: fmt.Sprintf("retrain:%d", end.entry.ID), Entry: end.entry.ID,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // loadCandidate makes a model that can predict of an artifact that is not registered yet.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -13,18 +11,19 @@ import (
 	"github.com/stoaproject/stoa"
 	"github.com/stoaproject/stoa/cost/meter"
 	"github.com/stoaproject/stoa/gateway"
+	"github.com/stoaproject/stoa/gateway/mlflow"
 	"github.com/stoaproject/stoa/gateway/oip"
 	"github.com/stoaproject/stoa/ledger"
 	"github.com/stoaproject/stoa/operations/delivery"
 	"github.com/stoaproject/stoa/operations/monitor"
 	"github.com/stoaproject/stoa/operations/telemetry"
 	"github.com/stoaproject/stoa/performance/runtime"
+	"github.com/stoaproject/stoa/principles/experiment"
 	"github.com/stoaproject/stoa/reliability/registry"
 	"github.com/stoaproject/stoa/reliability/retrain"
 	"github.com/stoaproject/stoa/security/access"
 	"github.com/stoaproject/stoa/store"
 	"github.com/stoaproject/stoa/store/blob"
-	"github.com/stoaproject/stoa/store/sqlite"
 )
 
 // rooms is what lives as long as the process.
@@ -32,6 +31,8 @@ type rooms struct {
 	db        *store.DB
 	ledger    *ledger.Ledger
 	registry  *registry.Registry
+	tracking  *experiment.Tracking
+	mlflow    *mlflow.API
 	models    *models
 	access    *access.Access
 	meter     *meter.Meter
@@ -102,16 +103,20 @@ func (a *App) openRooms(ctx context.Context) error {
 		rooms: r, plan: a.plan.Load, trainer: trainer, lg: a.lg,
 		signal: make(chan struct{}, 1), ended: make(chan jobEnd, 16),
 	}
+	if err := a.openMLflow(ctx, r); err != nil {
+		return err
+	}
 	return a.openGateway(r)
 }
 
 // openCellar acquires the store, the ledger and the registry.
 func (a *App) openCellar(ctx context.Context, r *rooms) error {
-	var err error
-	if r.db, err = sqlite.Open(ctx, a.opt.Data, a.lg); err != nil {
-		return openRefusal(a.opt.Data, err)
+	db, release, err := openDB(ctx, a.opt.Data, a.opt.DB, a.lg)
+	if err != nil {
+		return err
 	}
-	a.down.add("store", func(context.Context) error { return r.db.Close() })
+	r.db = db
+	a.down.add("store", func(context.Context) error { return errors.Join(db.Close(), release()) })
 	blobs, err := blob.Dir(filepath.Join(a.opt.Data, "blobs"))
 	if err != nil {
 		return openRefusal(a.opt.Data, err)
@@ -120,8 +125,12 @@ func (a *App) openCellar(ctx context.Context, r *rooms) error {
 	if err != nil {
 		return fmt.Errorf("opening the ledger: %w", err)
 	}
+	if err := a.openTracking(ctx, r); err != nil {
+		return err
+	}
 	r.registry, err = registry.New(ctx, registry.Config{
-		DB: r.db, Blobs: blobs, Ledger: r.ledger, Inspect: inspect, Approvers: a.approvers, Logger: a.lg,
+		DB: r.db, Blobs: blobs, Ledger: r.ledger, Inspect: inspect, Approvers: a.approvers, Rule: a.aliasRule, Logger: a.lg,
+		Resolve: a.resolveSource, Run: a.lineageRun, Locate: locate,
 	})
 	if err != nil {
 		return fmt.Errorf("opening the registry: %w", err)
@@ -212,21 +221,6 @@ func openRefusal(dir string, err error) error {
 	return &stoa.Refusal{
 		Reason: reason, Message: "cannot open the data directory " + dir, Hint: hints[reason], Err: err,
 	}
-}
-
-// VerifyLedger verifies the ledger of a data directory that no process is running on.
-func VerifyLedger(ctx context.Context, dir string) (AuditView, error) {
-	if _, err := os.Stat(filepath.Join(dir, "stoa.db")); err != nil {
-		return AuditView{}, &stoa.Refusal{
-			Reason: stoa.ReasonNotFound, Message: dir + " is not a data directory", Hint: "give the directory of stoa up --data", Err: err,
-		}
-	}
-	db, err := sqlite.Open(ctx, dir, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return AuditView{}, openRefusal(dir, err)
-	}
-	report, err := ledger.Verify(ctx, db, ledger.WithAnchor(filepath.Join(dir, ledger.AnchorFile)))
-	return auditView(report), errors.Join(err, db.Close())
 }
 
 // implicitEndpoints are the endpoints of registered models that the workload file does not name.

@@ -2,6 +2,7 @@ package app
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/stoaproject/stoa"
@@ -38,6 +39,9 @@ func (a *App) page() []route {
 		{"GET /v1/models/{model}/versions", anyCaller, a.getVersions},
 		{"POST /v1/models/{model}/versions", ownersOnly, a.postVersion},
 		{"PUT /v1/models/{model}/aliases/{alias}", byHandler, a.putAlias},
+		{"POST /v1/models/{model}/aliases/{alias}/proposals", anyCaller, a.postAliasProposal},
+		{"GET /v1/models/{model}/versions/{version}/lineage", anyCaller, a.getLineage},
+		{"GET /v1/models/{model}/versions/{version}/card", anyCaller, a.getCard},
 		{"GET /v1/models/{model}/lifecycle", anyCaller, a.getLifecycle},
 		{"GET /v1/models/{model}/accuracy", anyCaller, a.getAccuracy},
 		{"POST /v1/models/{model}/retrain", ownersOnly, a.postRetrain},
@@ -54,6 +58,7 @@ func (a *App) page() []route {
 		{"PUT /v1/endpoints/{endpoint}/faults", ownersOnly, a.putFault},
 		{"DELETE /v1/endpoints/{endpoint}/faults", ownersOnly, a.deleteFaults},
 
+		{"POST /v1/gc", ownersOnly, a.postCollection},
 		{"GET /v1/usage", ownersOnly, a.getUsage},
 		{"GET /v1/keys", ownersOnly, a.getKeys},
 		{"POST /v1/keys", ownersOnly, a.postKey},
@@ -90,18 +95,25 @@ func (a *App) routes() http.Handler {
 	mux.Handle("/v2", a.rooms.gateway)
 	mux.Handle("/v2/", a.rooms.gateway)
 	mux.Handle("GET /metrics", a.guarded(anyCaller, a.rooms.telemetry.Handler().ServeHTTP))
+	for _, path := range []string{"/version", "/health", "/get-artifact", "POST /v1/traces"} {
+		mux.Handle(path, a.rooms.mlflow)
+	}
 	for _, r := range a.page() {
 		mux.Handle(r.pattern, a.guarded(r.needs, answer(r.handle)))
 	}
 	mux.Handle("/", a.guarded(anyCaller, answer(func(r *http.Request, _ stoa.Caller) (any, error) {
 		return nil, &stoa.Refusal{
 			Reason: stoa.ReasonNotFound, Message: "there is no " + r.Method + " " + r.URL.Path,
-			Hint: "the routes are /v2 (inference), /v1 (control), /metrics, /healthz and /readyz",
+			Hint: "the routes are /v2 (inference), /v1 (control), /api (MLflow), /metrics, /healthz and /readyz",
 		}
 	})))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if a.draining.Load() {
 			w.Header().Set("Connection", "close")
+		}
+		if strings.HasPrefix(r.URL.Path, "/api/") || strings.HasPrefix(r.URL.Path, "/ajax-api/") {
+			a.rooms.mlflow.ServeHTTP(w, r) // it refuses a path that the mux would mend by a redirect
+			return
 		}
 		mux.ServeHTTP(w, r)
 	})

@@ -18,6 +18,7 @@ func newAuditCommand(f *remoteFlags) *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var offline bool
+	var db string
 	verify := &cobra.Command{
 		Use:   "verify",
 		Short: "Check that no event was edited, deleted or reordered",
@@ -29,7 +30,7 @@ its server when one is running on it, else directly (--offline insists on readin
   stoa audit verify --url http://127.0.0.1:8080`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			report, err := verifyLedger(cmd, f, offline)
+			report, err := verifyLedger(cmd, f, offline, databaseURL(db))
 			if err != nil {
 				return err
 			}
@@ -55,6 +56,7 @@ its server when one is running on it, else directly (--offline insists on readin
 		},
 	}
 	verify.Flags().BoolVar(&offline, "offline", false, "read the data directory directly (the server must be stopped)")
+	addDatabaseFlag(verify, &db)
 	var after int64
 	var subject string
 	log := &cobra.Command{
@@ -103,7 +105,7 @@ func (r *remote) events(cmd *cobra.Command, subject string, after int64) ([]app.
 	}
 }
 
-func verifyLedger(cmd *cobra.Command, f *remoteFlags, offline bool) (app.AuditView, error) {
+func verifyLedger(cmd *cobra.Command, f *remoteFlags, offline bool, db string) (app.AuditView, error) {
 	var report app.AuditView
 	if !offline {
 		r, err := f.connect()
@@ -114,5 +116,5 @@ func verifyLedger(cmd *cobra.Command, f *remoteFlags, offline bool) (app.AuditVi
 			return report, err
 		}
 	}
-	return app.VerifyLedger(cmd.Context(), f.dataDir())
+	return app.VerifyLedger(cmd.Context(), f.dataDir(), db)
 }

@@ -101,10 +101,12 @@ it serves, falls back, notices decay, retrains, and lets a successor in only on 
 		}
 	}
 	add("run", newInitCommand(), newValidateCommand(), newUpCommand(remote), newReloadCommand(remote))
-	add("model", newTrainCommand(), newModelsCommand(remote), newPredictCommand(remote), newLabelCommand(remote))
+	add("model", newTrainCommand(), newModelsCommand(remote), newPredictCommand(remote), newLabelCommand(remote),
+		newLineageCommand(remote))
 	add("operate", newStatusCommand(remote), newRetrainCommand(remote), newProposalsCommand(remote),
 		newDecideCommand(remote, "approve"), newDecideCommand(remote, "reject"), newFaultCommand(remote),
-		newUsageCommand(remote), newKeysCommand(remote), newAuditCommand(remote))
+		newUsageCommand(remote), newKeysCommand(remote), newAuditCommand(remote),
+		newCollectCommand(remote), newImportCommand(remote), newExportCommand(remote))
 	root.AddCommand(newVersionCommand(remote))
 	positional(root)
 	return root

@@ -29,7 +29,8 @@ The first start creates the data directory and an owner key in it (owner.key, re
 key as "Authorization: Bearer KEY". Only /healthz and /readyz answer without one. SIGHUP reads the workload file again;
 SIGTERM finishes the requests in flight and stops.`,
 		Example: `  stoa up
-  stoa up my-workload --listen 127.0.0.1:8080 --data /var/lib/stoa`,
+  stoa up my-workload --listen 127.0.0.1:8080 --data /var/lib/stoa
+  STOA_DB=postgres://stoa@db.example/stoa stoa up my-workload --data /var/lib/stoa`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt.Dir = "."
@@ -37,13 +38,29 @@ SIGTERM finishes the requests in flight and stops.`,
 				opt.Dir = args[0]
 			}
 			opt.Data = f.data
+			opt.DB = databaseURL(opt.DB)
 			opt.Version = buildVersion()
 			opt.Log = cmd.ErrOrStderr()
 			return up(cmd.Context(), opt, cmd.ErrOrStderr())
 		},
 	}
+	addDatabaseFlag(c, &opt.DB)
 	c.Flags().StringVar(&opt.Listen, "listen", "127.0.0.1:8080", "address to listen on; port 0 picks a free one")
 	return c
+}
+
+// addDatabaseFlag adds --db, for a database on a server.
+func addDatabaseFlag(c *cobra.Command, db *string) {
+	c.Flags().StringVar(db, "db", "", "URL of a PostgreSQL, postgres://USER@HOST/DATABASE; its password goes into "+
+		"PGPASSWORD or a passfile (default: $STOA_DB, or a database in the data directory)")
+}
+
+// databaseURL is the database that the flag, or else the environment, names.
+func databaseURL(flag string) string {
+	if flag != "" {
+		return flag
+	}
+	return os.Getenv("STOA_DB")
 }
 
 // up runs the process until a signal ends it.

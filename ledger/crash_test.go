@@ -11,23 +11,26 @@ import (
 	"testing"
 
 	"github.com/stoaproject/stoa/ledger"
-	"github.com/stoaproject/stoa/store/sqlite"
+	"github.com/stoaproject/stoa/store/storetest"
 )
 
 // crashVariable names, in a child process, the data directory to write to until it is killed.
 const crashVariable = "STOA_TEST_CRASH"
 
+// placeVariable names its database.
+const placeVariable = "STOA_TEST_PLACE"
+
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashVariable); dir != "" {
-		fmt.Println(writeForEver(context.Background(), dir))
+		fmt.Println(writeForEver(context.Background(), dir, os.Getenv(placeVariable)))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
 
 // writeForEver is the child process: it prints the id of each entry that is durably done.
-func writeForEver(ctx context.Context, dir string) error {
-	db, err := sqlite.Open(ctx, dir, discard())
+func writeForEver(ctx context.Context, dir, place string) error {
+	db, err := storetest.OpenAt(ctx, place)
 	if err != nil {
 		return err
 	}
@@ -55,10 +58,10 @@ func writeForEver(ctx context.Context, dir string) error {
 
 // TestKilledProcess kills a writing process at random moments. What it said was done is done, and the chain is sound.
 func TestKilledProcess(t *testing.T) {
-	dir := t.TempDir()
+	dir, place := t.TempDir(), storetest.Place(t)
 	for range 6 {
-		done := runUntilKilled(t, dir, 1+rand.IntN(12))
-		db, err := sqlite.Open(t.Context(), dir, discard())
+		done := runUntilKilled(t, dir, place, 1+rand.IntN(12))
+		db, err := storetest.OpenAt(t.Context(), place)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,10 +79,10 @@ func TestKilledProcess(t *testing.T) {
 }
 
 // runUntilKilled runs the child until it has printed so many lines, kills it, and gives all the ids it printed.
-func runUntilKilled(t *testing.T, dir string, lines int) []int64 {
+func runUntilKilled(t *testing.T, dir, place string, lines int) []int64 {
 	t.Helper()
 	child := exec.CommandContext(t.Context(), os.Args[0])
-	child.Env = append(os.Environ(), crashVariable+"="+dir)
+	child.Env = append(os.Environ(), crashVariable+"="+dir, placeVariable+"="+place)
 	output, err := child.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

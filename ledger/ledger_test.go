@@ -12,19 +12,14 @@ import (
 	"github.com/stoaproject/stoa"
 	"github.com/stoaproject/stoa/ledger"
 	"github.com/stoaproject/stoa/store"
-	"github.com/stoaproject/stoa/store/sqlite"
+	"github.com/stoaproject/stoa/store/storetest"
 )
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func memory(t testing.TB) *store.DB {
 	t.Helper()
-	db, err := sqlite.Memory(t.Context(), discard())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
-	return db
+	return storetest.Open(t)
 }
 
 func open(t testing.TB, db *store.DB, opts ...ledger.Option) *ledger.Ledger {
@@ -176,7 +171,7 @@ func TestMovesFromEveryState(t *testing.T) {
 }
 
 func TestConcurrentProposalsWithTheSameKey(t *testing.T) {
-	db, err := sqlite.Open(t.Context(), t.TempDir(), discard())
+	db, err := storetest.OpenAt(t.Context(), storetest.Place(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,7 +301,7 @@ func TestRolledBackTransactionLeavesNoTrace(t *testing.T) {
 
 func BenchmarkPropose(b *testing.B) {
 	dir := b.TempDir()
-	db, err := sqlite.Open(b.Context(), dir, discard())
+	db, err := storetest.OpenAt(b.Context(), dir)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -317,4 +312,16 @@ func BenchmarkPropose(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func TestAnyCauseOfFailureCanBeKept(t *testing.T) {
+	l := open(t, storetest.Open(t))
+	entry := propose(t, l, "k")
+	must(t)(l.Approve(t.Context(), entry.ID, "ada", ""))
+	must(t)(l.Start(t.Context(), entry.ID))
+	failed := must(t)(l.Fail(t.Context(), entry.ID, errors.New("exit status 1: \xff\x00 core")))
+	if want := "exit status 1: \uFFFD\uFFFD core"; failed.Error != want {
+		t.Errorf("the entry's error is %q, want %q", failed.Error, want)
+	}
+	sound(t, l)
 }

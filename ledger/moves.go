@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/stoaproject/stoa"
 	"github.com/stoaproject/stoa/store"
@@ -115,14 +116,15 @@ func (l *Ledger) FinishTx(ctx context.Context, tx *store.Tx, id int64, result an
 	return l.move(ctx, tx, id, &event{what: whatDone, actor: actorItself, data: encoded})
 }
 
-// Fail ends a running entry that did not succeed. cause, which must not be nil, is kept as its text.
+// Fail ends a running entry that did not succeed. cause, which must not be nil, is kept as its text, in which U+FFFD
+// stands for what a store cannot keep: an entry can always fail.
 func (l *Ledger) Fail(ctx context.Context, id int64, cause error) (Entry, error) {
 	return l.inTx(ctx, func(tx *store.Tx) (Entry, error) { return l.FailTx(ctx, tx, id, cause) })
 }
 
 // FailTx is [Ledger.Fail] in the caller's transaction.
 func (l *Ledger) FailTx(ctx context.Context, tx *store.Tx, id int64, cause error) (Entry, error) {
-	return l.move(ctx, tx, id, &event{what: whatFailed, actor: actorItself, failure: cause.Error()})
+	return l.move(ctx, tx, id, &event{what: whatFailed, actor: actorItself, failure: storable(cause.Error())})
 }
 
 // inTx runs a move in a transaction of its own.
@@ -174,4 +176,9 @@ func (l *Ledger) record(ctx context.Context, tx *store.Tx, before record, e *eve
 		return Entry{}, err
 	}
 	return after.public(), nil
+}
+
+// storable gives text as every store can keep it; see [store.ErrText].
+func storable(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/stoaproject/stoa"
 	"github.com/stoaproject/stoa/ledger"
 	"github.com/stoaproject/stoa/store"
-	"github.com/stoaproject/stoa/store/sqlite"
+	"github.com/stoaproject/stoa/store/storetest"
 )
 
 // tamper changes the tables behind the ledger's back.
@@ -80,6 +80,9 @@ func TestTamperingIsFoundAndLocated(t *testing.T) {
 		}, 6, "edited"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if name == "unreadable" && os.Getenv(storetest.PostgresVariable) != "" {
+				t.Skip("PostgreSQL keeps numbers only in a column of numbers")
+			}
 			db, l, _ := filled(t)
 			for _, statement := range test.statements {
 				if err := tamper(t.Context(), db, statement); err != nil {
@@ -215,7 +218,7 @@ func act(rt *rapid.T, ctx context.Context, db *store.DB, l *ledger.Ledger) {
 			return l.Note(ctx, tx, ledger.Act{Actor: "ada", What: "note", Subject: text})
 		})
 	}
-	if err != nil && reason(err) == "" {
+	if err != nil && reason(err) == "" && !errors.Is(err, store.ErrText) {
 		rt.Fatal(err)
 	}
 }
@@ -225,10 +228,7 @@ func TestAnySequenceIsSoundAndAnyMutationIsFound(t *testing.T) {
 		"seq", "at", "what", "actor", "entry", "kind", "subject", "key", "step", "why", "error", "data", "prev", "hash",
 	}
 	rapid.Check(t, func(rt *rapid.T) {
-		db, err := sqlite.Memory(t.Context(), discard())
-		if err != nil {
-			rt.Fatal(err)
-		}
+		db := storetest.Open(t)
 		defer func() { _ = db.Close() }()
 		l := open(t, db)
 		if _, _, err := l.Propose(t.Context(), proposal("first")); err != nil {

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/stoaproject/stoa"
 )
 
 // check reports what one key cannot show: references to what does not exist, and values that contradict each other. w
@@ -51,6 +53,14 @@ func (d *decoder) check(w *Workload) {
 		path := "security.approvers." + name
 		d.checkModel(w, path, name)
 		d.checkDistinct(path, w.Security.Approvers[name])
+	}
+	for _, name := range sorted(w.Security.Aliases) {
+		path := "security.aliases." + name
+		if d.checkModel(w, path, name) {
+			for _, alias := range sorted(w.Security.Aliases[name]) {
+				d.checkAlias(w, path+"."+alias, name, alias)
+			}
+		}
 	}
 	for _, name := range sorted(w.Principles.Gates) {
 		if path := "principles.gates." + name; d.checkModel(w, path, name) {
@@ -127,6 +137,23 @@ func (d *decoder) checkModel(w *Workload, path, model string) bool {
 	}
 	d.reportAt(path, closest(model, sorted(w.Models)), "unknown model %q", model)
 	return false
+}
+
+// checkAlias reports conditions that nobody can meet.
+func (d *decoder) checkAlias(w *Workload, path, model, alias string) {
+	rule := w.Security.Aliases[model][alias]
+	d.checkDistinct(path+".movers", rule.Movers)
+	d.checkDistinct(path+".gates", rule.Gates)
+	movers := rule.Movers
+	if protected := alias == stoa.AliasChampion || alias == stoa.AliasPrevious; protected && movers == nil {
+		if movers = w.Security.Approvers[model]; movers == nil {
+			movers = []string{"owner"}
+		}
+	}
+	if movers != nil && rule.People > len(movers) {
+		d.reportAt(path+".people", "name more of them under movers", "%s.people is %d, and only %s may move it", path,
+			rule.People, strings.Join(movers, ", "))
+	}
 }
 
 // checkTarget reports a model whose labels cannot be known.

@@ -207,6 +207,30 @@ type Retrain struct {
 type Security struct {
 	// Approvers are, by model, the names of the API keys that may move the model's champion alias by hand.
 	Approvers map[string][]string `yaml:"approvers"`
+	// Aliases are, by model and alias, the conditions on moving the alias to a version. Any alias may have some; champion
+	// and previous keep their own rules where a condition does not say otherwise.
+	Aliases map[string]map[string]*AliasRule `yaml:"aliases"`
+	// Webhooks says where webhooks may be sent to besides https addresses of the public internet.
+	Webhooks Webhooks `yaml:"webhooks"`
+}
+
+// Webhooks tell other systems what happens in the registry.
+type Webhooks struct {
+	// Loopback allows receivers on this machine, over http as well.
+	Loopback bool `yaml:"loopback"`
+}
+
+// An AliasRule is what an alias asks for before it moves.
+type AliasRule struct {
+	// Movers are the names of the API keys that may move the alias, or approve its move. Left out, that is the approvers
+	// for champion and previous, and everybody for others.
+	Movers []string `yaml:"movers"`
+	// Gates that the version must have passed, by the names under which their results are recorded: quality, and the
+	// metric of the model's gate.
+	Gates []string `yaml:"gates"`
+	// People is the number of different people who must agree. With 2 or more a move is proposed, and made when as many
+	// have approved it.
+	People int `yaml:"people" check:"min=1,max=10,default=1"`
 }
 
 // Cost says how use is measured.

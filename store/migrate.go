@@ -53,6 +53,9 @@ func (db *DB) migrate(ctx context.Context, room string, fsys fs.FS) error {
 			return err
 		}
 	}
+	if db.engine.Migrations != nil {
+		files = db.engine.Migrations(files)
+	}
 	// The provider is given the pool and never closed: closing it would close the pool.
 	provider, err := goose.NewProvider(goose.Dialect(db.engine.Name), db.engine.Writer, files,
 		goose.WithTableName(room+"_migrations"), goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))

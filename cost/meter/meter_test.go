@@ -17,16 +17,12 @@ import (
 	"github.com/stoaproject/stoa"
 	"github.com/stoaproject/stoa/store"
 	"github.com/stoaproject/stoa/store/sqlite"
+	"github.com/stoaproject/stoa/store/storetest"
 )
 
 func openDB(t testing.TB) *store.DB {
 	t.Helper()
-	db, err := sqlite.Memory(context.Background(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	return db
+	return storetest.Open(t)
 }
 
 // open makes a meter that does not flush by itself within the test.
@@ -240,6 +236,7 @@ func TestNothingIsLostOrCountedTwiceWhileFlushing(t *testing.T) {
 func TestMeterAgreesWithAMap(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		db := openDB(t)
+		defer db.Close()
 		m := open(t, db, 0)
 		refused, cancel := context.WithCancel(context.Background())
 		cancel()

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"reflect"
 	"strconv"
@@ -15,7 +14,7 @@ import (
 
 	"github.com/stoaproject/stoa"
 	"github.com/stoaproject/stoa/store"
-	"github.com/stoaproject/stoa/store/sqlite"
+	"github.com/stoaproject/stoa/store/storetest"
 )
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -340,11 +339,7 @@ func TestNewRefuses(t *testing.T) {
 
 func TestStore(t *testing.T) {
 	ctx := t.Context()
-	db, err := sqlite.Memory(ctx, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := storetest.Open(t)
 	s, err := NewStore(ctx, db)
 	if err != nil {
 		t.Fatal(err)

@@ -2,13 +2,11 @@ package monitor
 
 import (
 	"fmt"
-	"log/slog"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stoaproject/stoa"
-	"github.com/stoaproject/stoa/store/sqlite"
+	"github.com/stoaproject/stoa/store/storetest"
 )
 
 // BenchmarkAfter is the cost of recording in the request path.
@@ -29,7 +27,7 @@ func BenchmarkAfter(b *testing.B) {
 
 // BenchmarkFlush is the cost of writing one prediction, on disk and with the table at its bound.
 func BenchmarkFlush(b *testing.B) {
-	db, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "data"), slog.New(slog.DiscardHandler))
+	db, err := storetest.OpenAt(b.Context(), storetest.Place(b))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -59,7 +57,7 @@ func BenchmarkFlush(b *testing.B) {
 
 // BenchmarkLabel is the cost of joining one label, in batches of 48 as half-hours of a day.
 func BenchmarkLabel(b *testing.B) {
-	db, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "data"), slog.New(slog.DiscardHandler))
+	db, err := storetest.OpenAt(b.Context(), storetest.Place(b))
 	if err != nil {
 		b.Fatal(err)
 	}

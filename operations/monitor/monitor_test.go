@@ -4,15 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stoaproject/stoa"
 	"github.com/stoaproject/stoa/store"
-	"github.com/stoaproject/stoa/store/sqlite"
+	"github.com/stoaproject/stoa/store/storetest"
 )
 
 var (
@@ -23,12 +21,7 @@ var (
 // newMonitor returns a monitor over a database in memory whose flusher never ticks.
 func newMonitor(t testing.TB, change func(*Config)) *Monitor {
 	t.Helper()
-	db, err := sqlite.Memory(t.Context(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
-	return overDB(t, db, change)
+	return overDB(t, storetest.Open(t), change)
 }
 
 func overDB(t testing.TB, db *store.DB, change func(*Config)) *Monitor {
@@ -267,9 +260,9 @@ func TestWaitingRowsAreBounded(t *testing.T) {
 }
 
 func TestAcknowledgedSurvivesReopening(t *testing.T) {
-	dir := t.TempDir()
+	place := storetest.Place(t)
 	open := func() (*store.DB, *Monitor) {
-		db, err := sqlite.Open(t.Context(), filepath.Join(dir, "data"), slog.New(slog.DiscardHandler))
+		db, err := storetest.OpenAt(t.Context(), place)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -173,8 +173,8 @@ func allReasons() []stoa.Reason {
 		stoa.ReasonUnknownModel, stoa.ReasonUnknownVersion, stoa.ReasonUnknownLabel, stoa.ReasonDuplicateLabel,
 		stoa.ReasonNotFound, stoa.ReasonConflict, stoa.ReasonInvalid, stoa.ReasonUnsupported, stoa.ReasonNoVersion,
 		stoa.ReasonOverloaded, stoa.ReasonDraining, stoa.ReasonStorageFull, stoa.ReasonStorageReadOnly,
-		stoa.ReasonStorageLocked, stoa.ReasonTimeout, stoa.ReasonUnreachable, stoa.ReasonTargetError,
-		stoa.ReasonBreakerOpen, stoa.ReasonRetriesExhausted, stoa.ReasonNoCandidate, stoa.ReasonCanceled,
+		stoa.ReasonStorageLocked, stoa.ReasonStorageUnavailable, stoa.ReasonTimeout, stoa.ReasonUnreachable,
+		stoa.ReasonTargetError, stoa.ReasonBreakerOpen, stoa.ReasonRetriesExhausted, stoa.ReasonNoCandidate, stoa.ReasonCanceled,
 		stoa.ReasonInternal,
 	}
 }

@@ -24,12 +24,13 @@ var Faults = map[stoa.Reason]Fault{
 	stoa.ReasonOverloaded:  {Next: true, Trip: true, Retry: true},
 
 	// The candidate fails, and asking it again at once is of no use.
-	stoa.ReasonInternal:        {Next: true, Trip: true},
-	stoa.ReasonDraining:        {Next: true, Trip: true},
-	stoa.ReasonInvalid:         {Next: true, Trip: true},
-	stoa.ReasonStorageFull:     {Next: true, Trip: true},
-	stoa.ReasonStorageReadOnly: {Next: true, Trip: true},
-	stoa.ReasonStorageLocked:   {Next: true, Trip: true},
+	stoa.ReasonInternal:           {Next: true, Trip: true},
+	stoa.ReasonDraining:           {Next: true, Trip: true},
+	stoa.ReasonInvalid:            {Next: true, Trip: true},
+	stoa.ReasonStorageFull:        {Next: true, Trip: true},
+	stoa.ReasonStorageReadOnly:    {Next: true, Trip: true},
+	stoa.ReasonStorageLocked:      {Next: true, Trip: true},
+	stoa.ReasonStorageUnavailable: {Next: true, Trip: true},
 
 	// There is nothing behind the candidate that could have failed.
 	stoa.ReasonNoVersion:        {Next: true},

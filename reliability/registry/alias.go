@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 
 	"github.com/stoaproject/stoa"
 	"github.com/stoaproject/stoa/ledger"
@@ -46,12 +45,20 @@ type target struct {
 //  2. Other aliases move freely.
 //  3. When champion moves, previous comes to be the version that was champion, in the same transaction.
 //  4. Every alias but champion can be removed.
+//  5. champion and previous point at servable versions only.
+//  6. Where the workload sets conditions on an alias, they hold as well: see [Rule].
 //
-// The error is a *[stoa.Refusal]: invalid, unknown_model, unknown_version, forbidden (rule 1) or conflict (rule 4).
+// The error is a *[stoa.Refusal]: invalid (rule 5), unknown_model, unknown_version, forbidden (rules 1 and 6, naming
+// every condition that is missing) or conflict (rule 4).
 func (r *Registry) MoveAlias(ctx context.Context, m Move) error {
 	if err := checkAlias(m.Alias); err != nil {
 		return err
 	}
+	return r.move(ctx, m)
+}
+
+// move is MoveAlias for an alias whose name has been checked.
+func (r *Registry) move(ctx context.Context, m Move) error {
 	if m.By == "" {
 		return invalid("moving an alias needs somebody who moves it")
 	}
@@ -70,7 +77,7 @@ func (r *Registry) moveAlias(ctx context.Context, tx *store.Tx, m Move) error {
 	if err != nil {
 		return err
 	}
-	if m.Version < 0 || m.Version > len(model.versions) {
+	if _, there := model.at(m.Version); m.Version != 0 && !there {
 		return &stoa.Refusal{
 			Reason:  stoa.ReasonUnknownVersion,
 			Message: fmt.Sprintf("model %q has no version %d", m.Model, m.Version),
@@ -81,7 +88,7 @@ func (r *Registry) moveAlias(ctx context.Context, tx *store.Tx, m Move) error {
 	if from == m.Version {
 		return nil
 	}
-	if err := r.mayMove(ctx, tx, m); err != nil {
+	if err := r.mayMove(ctx, tx, model, m); err != nil {
 		return err
 	}
 	note := moved{Alias: m.Alias, From: from, To: m.Version}
@@ -94,14 +101,29 @@ func (r *Registry) moveAlias(ctx context.Context, tx *store.Tx, m Move) error {
 	if err := writeAliases(ctx, tx, m.Model, model.aliases, after); err != nil {
 		return err
 	}
-	err = r.config.Ledger.Note(ctx, tx, ledger.Act{
+	if err := r.noteMove(ctx, tx, m, note); err != nil {
+		return err
+	}
+	r.publish(tx, m.Model, model.withAliases(after))
+	return nil
+}
+
+// noteMove records a move in the ledger, and for the lineage.
+func (r *Registry) noteMove(ctx context.Context, tx *store.Tx, m Move, note moved) error {
+	err := r.config.Ledger.Note(ctx, tx, ledger.Act{
 		Actor: m.By, What: "alias.move", Subject: m.Model, Entry: m.Entry, Why: m.Why, Data: note,
 	})
 	if err != nil {
 		return err
 	}
-	tx.OnCommit(func() { r.current.Store(r.current.Load().withAliases(m.Model, after)) })
-	return nil
+	var newest int64
+	if err := tx.QueryRow(ctx, "SELECT COALESCE(MAX(id), 0) FROM registry_move").Scan(&newest); err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, "INSERT INTO registry_move (id, model, alias, from_number, to_number, moved_by, entry, why, "+
+		"moved_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", newest+1, m.Model, note.Alias, note.From, note.To, m.By,
+		m.Entry, m.Why, r.config.Now().UnixMicro())
+	return err
 }
 
 // point sets an alias, or removes it.
@@ -111,44 +133,6 @@ func point(aliases map[string]int, alias string, version int) {
 		return
 	}
 	aliases[alias] = version
-}
-
-// mayMove applies the rules of [Registry.MoveAlias].
-func (r *Registry) mayMove(ctx context.Context, tx *store.Tx, m Move) error {
-	if m.Alias == stoa.AliasChampion && m.Version == 0 {
-		return &stoa.Refusal{ // rule 4
-			Reason: stoa.ReasonConflict, Message: fmt.Sprintf("%q cannot be left without a champion", m.Model),
-			Hint: "move champion to another version instead",
-		}
-	}
-	var entry ledger.Entry
-	if m.Entry != 0 {
-		var err error
-		if entry, err = r.config.Ledger.GetTx(ctx, tx, m.Entry); err != nil {
-			return err
-		}
-	}
-	if m.Alias != stoa.AliasChampion && m.Alias != stoa.AliasPrevious {
-		return nil // rule 2
-	}
-	if slices.Contains(r.config.Approvers(m.Model), m.By) {
-		return nil // rule 1, by an approver
-	}
-	if m.Entry == 0 {
-		return forbidden(m, "no ledger entry is given, and "+m.By+" is not one of the model's approvers")
-	}
-	if err := lets(entry, m); err != nil {
-		return forbidden(m, fmt.Sprintf("entry %d does not let it: %s", m.Entry, err))
-	}
-	return nil // rule 1, by an entry
-}
-
-func forbidden(m Move, because string) error {
-	return &stoa.Refusal{
-		Reason:  stoa.ReasonForbidden,
-		Message: fmt.Sprintf("%s of %q may not be moved to version %d: %s", m.Alias, m.Model, m.Version, because),
-		Hint:    "propose a rollout, or ask an approver",
-	}
 }
 
 // lets says why an entry does not let m happen, or nil when it does.

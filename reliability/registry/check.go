@@ -36,7 +36,10 @@ func (r *Registry) Check(ctx context.Context) ([]string, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(stored.models)) {
 		for _, v := range stored.models[name].versions {
-			trouble, err := r.checkArtifact(ctx, v)
+			if v.Digest == "" || v.deleted {
+				continue
+			}
+			trouble, err := r.checkArtifact(ctx, v.Version)
 			if err != nil {
 				return wrong, fmt.Errorf("registry: check: %w", err)
 			}
@@ -72,14 +75,17 @@ func (r *Registry) checkArtifact(ctx context.Context, v stoa.Version) (trouble s
 }
 
 // Sweep deletes the blobs that no version names and says how many it deleted: what a crash left between a blob and its
-// row. Where others keep blobs in the same store, keep says which of them to leave alone; nil says that nobody does.
+// row, and the artifacts of versions that are deleted. Where others keep blobs in the same store, keep says which of
+// them to leave alone; nil says that nobody does.
 func (r *Registry) Sweep(ctx context.Context, keep func(digest string) bool) (int, error) {
 	r.sweeping.Lock()
 	defer r.sweeping.Unlock()
 	named := map[string]bool{}
 	for _, m := range r.current.Load().models {
 		for _, v := range m.versions {
-			named[v.Digest] = true
+			if !v.deleted {
+				named[v.Digest] = true
+			}
 		}
 	}
 	var orphans []string

@@ -15,23 +15,26 @@ import (
 
 	"github.com/stoaproject/stoa/reliability/registry"
 	"github.com/stoaproject/stoa/store/blob"
-	"github.com/stoaproject/stoa/store/sqlite"
+	"github.com/stoaproject/stoa/store/storetest"
 )
 
 // crashVariable names, in a child process, the data directory to register in until it is killed.
 const crashVariable = "STOA_TEST_CRASH"
 
+// placeVariable names its database.
+const placeVariable = "STOA_TEST_PLACE"
+
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashVariable); dir != "" {
-		fmt.Println(registerForEver(context.Background(), dir))
+		fmt.Println(registerForEver(context.Background(), dir, os.Getenv(placeVariable)))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
 
-// openDir opens the registry in a data directory.
-func openDir(ctx context.Context, dir string) (*house, error) {
-	db, err := sqlite.Open(ctx, dir, discard())
+// openDir opens the registry with its artifacts in a directory and its database at a place.
+func openDir(ctx context.Context, dir, place string) (*house, error) {
+	db, err := storetest.OpenAt(ctx, place)
 	if err != nil {
 		return nil, err
 	}
@@ -43,8 +46,8 @@ func openDir(ctx context.Context, dir string) (*house, error) {
 }
 
 // registerForEver is the child process: it prints the number of each version that is registered and champion.
-func registerForEver(ctx context.Context, dir string) error {
-	h, err := openDir(ctx, dir)
+func registerForEver(ctx context.Context, dir, place string) error {
+	h, err := openDir(ctx, dir, place)
 	if err != nil {
 		return err
 	}
@@ -67,10 +70,10 @@ func registerForEver(ctx context.Context, dir string) error {
 // TestKilledProcess kills a registering process at random moments. What it said was registered is, and nothing is
 // broken.
 func TestKilledProcess(t *testing.T) {
-	dir := t.TempDir()
+	dir, place := t.TempDir(), storetest.Place(t)
 	for range 6 {
-		last := runUntilKilled(t, dir, 1+rand.IntN(10))
-		h, err := openDir(t.Context(), dir)
+		last := runUntilKilled(t, dir, place, 1+rand.IntN(10))
+		h, err := openDir(t.Context(), dir, place)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -118,10 +121,10 @@ func noted(t *testing.T, h *house) map[string]int {
 }
 
 // runUntilKilled runs the child until it has printed so many lines, kills it, and gives the last number it printed.
-func runUntilKilled(t *testing.T, dir string, lines int) int {
+func runUntilKilled(t *testing.T, dir, place string, lines int) int {
 	t.Helper()
 	child := exec.CommandContext(t.Context(), os.Args[0])
-	child.Env = append(os.Environ(), crashVariable+"="+dir)
+	child.Env = append(os.Environ(), crashVariable+"="+dir, placeVariable+"="+place)
 	output, err := child.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

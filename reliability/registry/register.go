@@ -3,8 +3,6 @@ package registry
 import (
 	"bytes"
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -31,7 +29,7 @@ type Candidate struct {
 }
 
 // Register makes a candidate the next version of its model. When the model has a version with the same artifact
-// already, Register returns that version, as it is, and records nothing.
+// already, Register returns the oldest such version, as it is, and records nothing.
 //
 // The error is a *[stoa.Refusal] when the candidate is at fault: what Inspect refuses it for, too_large, invalid, or
 // unknown_version for its parent. When Register fails, no version has come to be.
@@ -74,7 +72,7 @@ func (r *Registry) inspect(c Candidate) (stoa.Version, []byte, error) {
 	}
 	v := stoa.Version{
 		Model: c.Model, Format: c.Format, Parent: c.Parent, DataDigest: c.DataDigest, Code: c.Code,
-		Parameters: c.Parameters, Metrics: c.Metrics, CreatedBy: c.By,
+		Parameters: c.Parameters, Metrics: c.Metrics, CreatedBy: c.By, Servable: true,
 	}
 	if v.Format == "" {
 		v.Format = FormatONNX
@@ -99,54 +97,63 @@ func (r *Registry) keep(ctx context.Context, v stoa.Version, artifact []byte) (s
 	if err != nil {
 		return stoa.Version{}, err
 	}
-	var kept stoa.Version
-	err = r.config.DB.Write(ctx, func(tx *store.Tx) (err error) {
-		kept, err = r.keepRow(ctx, tx, v)
+	var kept version
+	err = r.config.DB.Write(ctx, func(tx *store.Tx) error {
+		// The snapshot is what is committed: it is replaced before the next transaction begins.
+		m := r.current.Load().models[v.Model]
+		if m != nil {
+			if same, found := m.find(v.Digest); found {
+				kept = same
+				return nil
+			}
+		}
+		var err error
+		kept, err = r.keepRow(ctx, tx, m, version{Version: v, stage: stageNone})
 		return err
 	})
-	return kept, err
+	return kept.Version, err
 }
 
-// keepRow finds the version that has v's artifact, or makes v the next one.
-func (r *Registry) keepRow(ctx context.Context, tx *store.Tx, v stoa.Version) (stoa.Version, error) {
-	same, err := findDigest(ctx, tx, v.Model, v.Digest)
-	if err == nil || !errors.Is(err, sql.ErrNoRows) {
-		return same, err
+// keepRow makes v the next version of m, or the first of a new model when m is nil.
+func (r *Registry) keepRow(ctx context.Context, tx *store.Tx, m *model, v version) (version, error) {
+	at := r.now()
+	if m == nil {
+		m = &model{about: about{tags: map[string]string{}, createdAt: at}, aliases: map[string]int{}}
 	}
-	var newest int
-	err = tx.QueryRow(ctx, "SELECT COALESCE(MAX(number), 0) FROM registry_version WHERE model = ?", v.Model).Scan(&newest)
-	if err != nil {
-		return stoa.Version{}, err
-	}
-	if v.Parent < 0 || v.Parent > newest {
-		return stoa.Version{}, &stoa.Refusal{
+	newest := len(m.versions)
+	if _, there := m.at(v.Parent); v.Parent != 0 && !there {
+		return version{}, &stoa.Refusal{
 			Reason:  stoa.ReasonUnknownVersion,
 			Message: fmt.Sprintf("the parent, version %d of %q, does not exist", v.Parent, v.Model),
 			Hint:    fmt.Sprintf("the newest version is %d; 0 means no parent", newest),
 		}
 	}
-	v.Number = newest + 1
-	v.CreatedAt = r.config.Now()
+	v.Number, v.CreatedAt, v.updatedAt = newest+1, at, at
+	said := m.about
+	said.updatedAt = at
+	if err := writeAbout(ctx, tx, v.Model, said); err != nil {
+		return version{}, err
+	}
 	if err := insertVersion(ctx, tx, v); err != nil {
-		return stoa.Version{}, err
+		return version{}, err
 	}
 	// Read back, so that memory holds what the database does to the last nil map.
-	v, err = findDigest(ctx, tx, v.Model, v.Digest)
+	v, err := scanVersion(tx.QueryRow(ctx,
+		"SELECT "+versionColumns+" FROM registry_version WHERE model = ? AND number = ?", v.Model, v.Number).Scan)
 	if err != nil {
-		return stoa.Version{}, err
+		return version{}, err
 	}
 	err = r.config.Ledger.Note(ctx, tx, ledger.Act{
-		Actor: v.CreatedBy, What: "version.register", Subject: v.Model, Data: v,
+		Actor: v.CreatedBy, What: "version.register", Subject: v.Model, Data: v.Version,
 	})
 	if err != nil {
-		return stoa.Version{}, err
+		return version{}, err
 	}
-	tx.OnCommit(func() { r.current.Store(r.current.Load().withVersion(v)) })
+	r.publish(tx, v.Model, m.withAbout(said).withVersion(v))
 	return v, nil
 }
 
-// findDigest reads the version of a model that has an artifact; [sql.ErrNoRows] when there is none.
-func findDigest(ctx context.Context, tx *store.Tx, model, digest string) (stoa.Version, error) {
-	return scanVersion(tx.QueryRow(ctx,
-		"SELECT "+versionColumns+" FROM registry_version WHERE model = ? AND digest = ?", model, digest).Scan)
+// publish makes m the model with a name once the transaction is committed; nil takes the model out.
+func (r *Registry) publish(tx *store.Tx, name string, m *model) {
+	tx.OnCommit(func() { r.current.Store(r.current.Load().with(name, m)) })
 }

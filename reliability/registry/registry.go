@@ -2,13 +2,21 @@
 // in service.
 //
 // A version is immutable. It is an artifact in the blob store, addressed by its SHA-256, and a row that says what
-// made it. Versions of a model are numbered from 1 without gaps and are never deleted. An artifact is inspected before
-// it is stored, so that what is registered can be served; the blob is written first, and the row and the ledger's note
-// of it follow in one transaction. A crash in between leaves a blob that no row names, which [Registry.Sweep] removes.
+// made it. Versions of a model are numbered from 1 without gaps, and a number is never given again: a version that is
+// deleted keeps its row, emptied. An artifact is inspected before it is stored; the blob is written first, and the row
+// and the ledger's note of it follow in one transaction. A crash in between leaves a blob that no row names, which
+// [Registry.Sweep] removes.
+//
+// [Registry.Register] refuses what cannot be served. A version that comes over MLflow's wire ([Wire]) is kept all the
+// same, of whatever flavour it is; it says why it is not servable, and can never be champion. Its source is a text
+// that only [Config.Resolve] looks up, in Stoa's own store: no path or address that a request supplied is opened.
 //
 // An alias is a name that moves. The aliases champion and previous say what serves and what to go back to, so they
-// move only for a change that the ledger has let through, or by somebody named as approver; every move is a note in
-// the ledger, in the same transaction. See [Registry.MoveAlias] for the rules.
+// move only for a change that the ledger has let through, or by somebody named as approver. The workload may set
+// further conditions on any alias ([Rule]): who moves it, which gates the version must have passed, how many people
+// must agree. Every move is a note in the ledger, in the same transaction. See [Registry.MoveAlias] for the rules.
+//
+// What is known of a version from the run that made it to the rollouts that it went through is its [Lineage].
 //
 // Everything but the artifacts is held in memory as well, as an immutable snapshot that is replaced after each commit:
 // no read waits for the database, and [Registry.OnChange] tells the routing when to look again.
@@ -52,6 +60,21 @@ type Config struct {
 	// Approvers names who may move champion and previous of a model by hand; nil means nobody.
 	Approvers func(model string) []string
 
+	// Rule gives the conditions on moving an alias of a model; nil means that there are none beyond the registry's own.
+	Rule func(model, alias string) Rule
+
+	// Resolve finds the artifact that the source of a version names, within what the run and the caller may name. The
+	// source is a runs:/, models:/m-… or mlflow-artifacts:/ URI. The reader, which the registry closes, is nil when
+	// there is nothing that can be served in process, and Resolved.Unservable says why. Nil resolves nothing.
+	Resolve func(ctx context.Context, source, runID string) (io.ReadCloser, Resolved, error)
+
+	// Locate gives the URI at which MLflow's client finds the files of a version that was registered without a source;
+	// nil and "" mean that it does not.
+	Locate func(v stoa.Version) string
+
+	// Run tells of a tracked run, for the lineage; not_found when it is gone. Nil means that runs are not tracked.
+	Run func(ctx context.Context, id string) (Run, error)
+
 	MaxArtifact int64            // bytes; 0 means DefaultMaxArtifact
 	Now         func() time.Time // nil means time.Now
 	Logger      *slog.Logger
@@ -81,6 +104,9 @@ func New(ctx context.Context, config Config) (*Registry, error) {
 	if config.Approvers == nil {
 		config.Approvers = func(string) []string { return nil }
 	}
+	if config.Rule == nil {
+		config.Rule = func(string, string) Rule { return Rule{} }
+	}
 	if config.MaxArtifact <= 0 {
 		config.MaxArtifact = DefaultMaxArtifact
 	}
@@ -103,35 +129,41 @@ func New(ctx context.Context, config Config) (*Registry, error) {
 // A Model is what the registry knows about a model as a whole.
 type Model struct {
 	Name     string         `json:"name"`
-	Versions int            `json:"versions"` // number of versions, and the number of the newest
+	Versions int            `json:"versions"` // number of the newest version; 0 when there is none yet
 	Aliases  map[string]int `json:"aliases"`  // version by alias
-	Newest   time.Time      `json:"newest"`   // when the newest version was registered
+	Newest   time.Time      `json:"newest"`   // when the newest version was registered; zero when there is none
 }
 
-// Models gives all models in the order of their names.
+// Models gives all models in the order of their names. Prompts, which MLflow keeps beside models, are none.
 func (r *Registry) Models(context.Context) ([]Model, error) {
 	now := r.current.Load()
 	models := make([]Model, 0, len(now.models))
 	for _, name := range slices.Sorted(maps.Keys(now.models)) {
 		m := now.models[name]
-		models = append(models, Model{
-			Name: name, Versions: len(m.versions), Aliases: maps.Clone(m.aliases),
-			Newest: m.versions[len(m.versions)-1].CreatedAt,
-		})
+		if m.isPrompt() {
+			continue
+		}
+		one := Model{Name: name, Versions: len(m.versions), Aliases: maps.Clone(m.aliases)}
+		if one.Versions > 0 {
+			one.Newest = m.versions[one.Versions-1].CreatedAt
+		}
+		models = append(models, one)
 	}
 	return models, nil
 }
 
-// Versions gives the versions of a model in the order of their numbers; a *[stoa.Refusal] (unknown_model) when there is
-// none.
+// Versions gives the versions of a model in the order of their numbers, without those that are deleted; a
+// *[stoa.Refusal] (unknown_model) when there is no such model.
 func (r *Registry) Versions(_ context.Context, model string) ([]stoa.Version, error) {
 	m, err := r.current.Load().model(model)
 	if err != nil {
 		return nil, err
 	}
-	versions := make([]stoa.Version, len(m.versions))
-	for i, v := range m.versions {
-		versions[i] = clone(v)
+	versions := make([]stoa.Version, 0, len(m.versions))
+	for _, v := range m.versions {
+		if !v.deleted {
+			versions = append(versions, clone(v.Version))
+		}
 	}
 	return versions, nil
 }
@@ -153,17 +185,29 @@ func (r *Registry) Version(_ context.Context, model, ref string) (stoa.Version, 
 		return stoa.Version{}, err
 	}
 	if v, found := m.find(ref); found {
-		return clone(v), nil
+		return clone(v.Version), nil
 	}
-	return stoa.Version{}, &stoa.Refusal{
+	return stoa.Version{}, m.noVersion(model, ref)
+}
+
+// noVersion says that a model does not have what ref names.
+func (m *model) noVersion(name, ref string) error {
+	return &stoa.Refusal{
 		Reason:  stoa.ReasonUnknownVersion,
-		Message: fmt.Sprintf("model %q has no version or alias %.80q", model, ref),
+		Message: fmt.Sprintf("model %q has no version or alias %.80q", name, ref),
 		Hint:    fmt.Sprintf("it has the versions 1 to %d and the aliases %s", len(m.versions), m.aliasNames()),
 	}
 }
 
-// Artifact reads the artifact of a version, and gives it only when it has the version's digest and size.
+// Artifact reads the artifact of a version, and gives it only when it has the version's digest and size. A version that
+// is not servable has none: the error is then a *[stoa.Refusal] (unsupported) with the reason.
 func (r *Registry) Artifact(ctx context.Context, v stoa.Version) (artifact []byte, err error) {
+	if !v.Servable {
+		return nil, &stoa.Refusal{
+			Reason:  stoa.ReasonUnsupported,
+			Message: fmt.Sprintf("version %d of %q cannot be served in this process: %s", v.Number, v.Model, v.Unservable),
+		}
+	}
 	blob, err := r.config.Blobs.Open(ctx, v.Digest)
 	if err != nil {
 		return nil, fmt.Errorf("registry: artifact of %s version %d: %w", v.Model, v.Number, err)

@@ -23,7 +23,7 @@ import (
 	"github.com/stoaproject/stoa/reliability/registry"
 	"github.com/stoaproject/stoa/store"
 	"github.com/stoaproject/stoa/store/blob"
-	"github.com/stoaproject/stoa/store/sqlite"
+	"github.com/stoaproject/stoa/store/storetest"
 )
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -66,12 +66,7 @@ func build(ctx context.Context, db *store.DB, blobs store.Blobs) (*house, error)
 
 func open(t testing.TB) *house {
 	t.Helper()
-	db, err := sqlite.Memory(t.Context(), discard())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
-	h, err := build(t.Context(), db, blob.Memory())
+	h, err := build(t.Context(), storetest.Open(t), blob.Memory())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -390,9 +385,9 @@ func TestListenersSeeTheChange(t *testing.T) {
 }
 
 func TestReopenedRegistryKnowsTheSame(t *testing.T) {
-	dir := t.TempDir()
+	dir, place := t.TempDir(), storetest.Place(t)
 	start := func() *house {
-		db, err := sqlite.Open(t.Context(), dir, discard())
+		db, err := storetest.OpenAt(t.Context(), place)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -447,18 +442,17 @@ func TestCheckFindsDamage(t *testing.T) {
 		"a gap":        {sql("DELETE FROM registry_version WHERE number = 1"), "from version 0 to 2"},
 		"an alias to nowhere": {func(t *testing.T, h *house, _ string) error {
 			// Foreign keys can be switched off outside a transaction only, which a migration can be.
+			off := "PRAGMA foreign_keys = off"
+			if os.Getenv(storetest.PostgresVariable) != "" {
+				off = "ALTER TABLE registry_alias DISABLE TRIGGER ALL"
+			}
 			return h.db.Migrate(t.Context(), "damage", fstest.MapFS{"1_damage.sql": {Data: []byte(
-				"-- +goose NO TRANSACTION\n-- +goose Up\nPRAGMA foreign_keys = off;\n" +
+				"-- +goose NO TRANSACTION\n-- +goose Up\n" + off + ";\n" +
 					"INSERT INTO registry_alias (model, alias, number) VALUES ('price', 'x', 7);\n")}})
 		}, "alias x of price points at version 7"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			db, err := sqlite.Memory(t.Context(), discard())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = db.Close() }()
-			dir := t.TempDir()
+			db, dir := storetest.Open(t), t.TempDir()
 			blobs, err := blob.Dir(dir)
 			if err != nil {
 				t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/stoaproject/stoa"
 )
@@ -17,8 +18,28 @@ type snapshot struct {
 
 // A model is one model in a snapshot. It is never changed.
 type model struct {
-	versions []stoa.Version // version n is at n-1
+	about
+	versions []version // version n is at n-1, deleted ones included
 	aliases  map[string]int
+}
+
+// about is what people write about a model.
+type about struct {
+	description          string
+	tags                 map[string]string
+	createdAt, updatedAt time.Time
+}
+
+// A version is a [stoa.Version], which never changes, with what people and gates say of it, which does.
+type version struct {
+	stoa.Version
+	modelID, runLink, storage string
+	description               *string
+	stage                     string
+	tags                      map[string]string
+	gates                     map[string]Gate // the newest result of each gate
+	updatedAt                 time.Time
+	deleted                   bool
 }
 
 // model finds a model by its name.
@@ -33,23 +54,25 @@ func (s *snapshot) model(name string) (*model, error) {
 	}
 }
 
-// find gives the version that ref names: a number, an alias or a digest.
-func (m *model) find(ref string) (stoa.Version, bool) {
+// at gives the version with a number, unless it is deleted.
+func (m *model) at(number int) (version, bool) {
+	if number < 1 || number > len(m.versions) || m.versions[number-1].deleted {
+		return version{}, false
+	}
+	return m.versions[number-1], true
+}
+
+// find gives the version that ref names: a number, an alias or a digest. Of several with one digest it is the oldest.
+func (m *model) find(ref string) (version, bool) {
 	if strings.HasPrefix(ref, "sha256:") {
-		at := slices.IndexFunc(m.versions, func(v stoa.Version) bool { return v.Digest == ref })
-		if at < 0 {
-			return stoa.Version{}, false
-		}
-		return m.versions[at], true
+		at := slices.IndexFunc(m.versions, func(v version) bool { return v.Digest == ref && !v.deleted })
+		return m.at(at + 1)
 	}
 	number, err := strconv.Atoi(ref)
 	if err != nil || strconv.Itoa(number) != ref {
 		number = m.aliases[ref]
 	}
-	if number < 1 || number > len(m.versions) {
-		return stoa.Version{}, false
-	}
-	return m.versions[number-1], true
+	return m.at(number)
 }
 
 // aliasNames lists the aliases for a hint.
@@ -60,27 +83,57 @@ func (m *model) aliasNames() string {
 	return strings.Join(slices.Sorted(maps.Keys(m.aliases)), ", ")
 }
 
-// with gives the next snapshot, in which the model name is m.
+// aliasesOf lists the aliases that point at a version.
+func (m *model) aliasesOf(number int) []string {
+	var names []string
+	for alias, at := range m.aliases {
+		if at == number {
+			names = append(names, alias)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// isPrompt reports whether the model is a text for a language model, which rides on MLflow's registry.
+func (a *about) isPrompt() bool { return strings.EqualFold(a.tags[promptTag], "true") }
+
+// with gives the next snapshot, in which the model name is m; nil takes it out.
 func (s *snapshot) with(name string, m *model) *snapshot {
 	models := maps.Clone(s.models)
-	models[name] = m
+	if m == nil {
+		delete(models, name)
+	} else {
+		models[name] = m
+	}
 	return &snapshot{generation: s.generation + 1, models: models}
 }
 
-// withVersion gives the next snapshot, which has v as well.
-func (s *snapshot) withVersion(v stoa.Version) *snapshot {
-	next := &model{aliases: map[string]int{}}
-	if before, found := s.models[v.Model]; found {
-		// Each snapshot has one successor, so that appending touches nothing that an older one can see.
-		next = &model{versions: before.versions, aliases: before.aliases}
+// withVersion gives the model after v has been added to it, or has taken the place of the version with its number.
+func (m *model) withVersion(v version) *model {
+	next := *m
+	if v.Number <= len(m.versions) {
+		next.versions = slices.Clone(m.versions)
+		next.versions[v.Number-1] = v
+		return &next
 	}
-	next.versions = append(next.versions, v)
-	return s.with(v.Model, next)
+	// Each snapshot has one successor, so that appending touches nothing that an older one can see.
+	next.versions = append(m.versions, v)
+	return &next
 }
 
-// withAliases gives the next snapshot, in which the aliases of a model that there is are these.
-func (s *snapshot) withAliases(name string, aliases map[string]int) *snapshot {
-	return s.with(name, &model{versions: s.models[name].versions, aliases: aliases})
+// withAliases gives the model with other aliases.
+func (m *model) withAliases(aliases map[string]int) *model {
+	next := *m
+	next.aliases = aliases
+	return &next
+}
+
+// withAbout gives the model with something else said about it.
+func (m *model) withAbout(a about) *model {
+	next := *m
+	next.about = a
+	return &next
 }
 
 // clone copies what a caller could change.

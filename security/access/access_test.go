@@ -16,7 +16,7 @@ import (
 	"github.com/stoaproject/stoa"
 	"github.com/stoaproject/stoa/ledger"
 	"github.com/stoaproject/stoa/store"
-	"github.com/stoaproject/stoa/store/sqlite"
+	"github.com/stoaproject/stoa/store/storetest"
 )
 
 // A house is what access stands on, and outlives a restart.
@@ -29,11 +29,7 @@ type house struct {
 
 func newHouse(t testing.TB) *house {
 	t.Helper()
-	db, err := sqlite.Memory(t.Context(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
+	db := storetest.Open(t)
 	l, err := ledger.New(t.Context(), db, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

@@ -4,8 +4,8 @@
 // the disk when it returns, and it begins its transactions IMMEDIATE, so that a transaction never fails halfway for
 // want of the write lock. The readers are a pool of their own and see snapshots.
 //
-// One process owns a data directory: [Open] takes an exclusive flock on dir/lock, which the kernel releases however
-// the process ends, and writes its process id into it for whoever comes second.
+// One process owns a data directory: [Open] takes it with [store.LockDir], whose lock the kernel releases however the
+// process ends.
 package sqlite
 
 import (
@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"os"
 	"path/filepath"
 	"runtime"
 
@@ -28,7 +27,6 @@ import (
 
 const (
 	fileName = "stoa.db"
-	lockName = "lock"
 
 	// nearlyFull is how little free space, in bytes, makes an input/output error count as a full disk. SQLite reports
 	// a full disk as such when it writes a page, but not when it grows the index of the write-ahead log.
@@ -43,7 +41,7 @@ func Open(ctx context.Context, dir string, logger *slog.Logger) (*store.DB, erro
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: %w", err)
 	}
-	lock, err := lockDir(absolute)
+	lock, err := store.LockDir(absolute)
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: open %s: %w", dir, err)
 	}
@@ -167,44 +165,4 @@ func diskState(dir string) error {
 		return store.ErrFull
 	}
 	return nil
-}
-
-// lockDir makes dir when it does not exist and takes its lock. Closing the file gives the lock back.
-func lockDir(dir string) (*os.File, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, store.FromOS(err)
-	}
-	file, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, store.FromOS(err)
-	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		defer func() { _ = file.Close() }()
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock: %w", err)
-		}
-		return nil, fmt.Errorf("%w (%s)", store.ErrLocked, owner(file))
-	}
-	if err := writeOwner(file); err != nil {
-		return nil, errors.Join(store.FromOS(err), file.Close())
-	}
-	return file, nil
-}
-
-// owner says who holds the lock, as far as the file tells.
-func owner(file *os.File) string {
-	var pid int
-	if _, err := fmt.Fscanf(file, "%d\n", &pid); err != nil {
-		return "it has not written its process id yet"
-	}
-	return fmt.Sprintf("its process id is %d", pid)
-}
-
-// writeOwner puts the id of this process into the lock file.
-func writeOwner(file *os.File) error {
-	if err := file.Truncate(0); err != nil {
-		return err
-	}
-	_, err := file.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
-	return err
 }
