@@ -245,7 +245,8 @@ func (a *App) Stop(ctx context.Context) error {
 }
 
 // Reload reads the workload file again and exchanges what it decides: endpoints, fallbacks, policies. On an error
-// nothing has changed. Settings of the process itself (log format, meter interval) take effect with the next start.
+// nothing has changed. Settings of the process itself (log format, meter interval) take effect with the next start, those
+// of the decay test with the next champion.
 func (a *App) Reload(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
