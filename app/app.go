@@ -244,10 +244,10 @@ func (a *App) Stop(ctx context.Context) error {
 	return err
 }
 
-// Reload reads the workload file again and exchanges what it decides: endpoints, fallbacks, policies. On an error
-// nothing has changed. Settings of the process itself (log format, meter interval) take effect with the next start, those
-// of the decay test with the next champion.
-func (a *App) Reload(ctx context.Context) error {
+// Reload reads the workload file again and exchanges what it decides: endpoints, fallbacks, policies. The ledger has it as
+// an act of by. On an error nothing has changed. Settings of the process itself (log format, meter interval) take effect
+// with the next start, those of the decay test with the next champion.
+func (a *App) Reload(ctx context.Context, by string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.started || a.stopped {
@@ -261,7 +261,7 @@ func (a *App) Reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.noteReload(ctx, next); err != nil {
+	if err := a.noteReload(ctx, next, by); err != nil {
 		next.close()
 		return err
 	}
@@ -278,10 +278,10 @@ func (a *App) exchange(next *plan) {
 }
 
 // noteReload records in the ledger that the workload file was read again.
-func (a *App) noteReload(ctx context.Context, next *plan) error {
+func (a *App) noteReload(ctx context.Context, next *plan, by string) error {
 	w := next.workload
 	text := fmt.Sprintf("workload file read again: %d models, %d endpoints", len(w.Models), len(w.Endpoints))
-	return a.note(ctx, stoa.Caller{Name: ownerName}, "workload.reload", "", "", text)
+	return a.note(ctx, stoa.Caller{Name: by}, "workload.reload", "", "", text)
 }
 
 // URL is the address of the running server.

@@ -381,6 +381,25 @@ func TestReloadErrorLeavesPreviousStateIntact(t *testing.T) {
 	}
 }
 
+func TestReloadIsAnActOfWhoAskedForIt(t *testing.T) {
+	s := newServer(t, workload).start()
+	if err := s.app.Reload(context.Background(), "SIGHUP"); err != nil {
+		t.Fatal(err)
+	}
+	s.must(http.MethodPost, "/v1/reload", nil, nil)
+	var page struct{ Events []app.EventView }
+	s.must(http.MethodGet, "/v1/events", nil, &page)
+	var actors []string
+	for _, e := range page.Events {
+		if e.What == "workload.reload" {
+			actors = append(actors, e.Actor)
+		}
+	}
+	if fmt.Sprint(actors) != "[SIGHUP owner]" {
+		t.Errorf("the ledger says that %v reloaded", actors)
+	}
+}
+
 // candidates names the candidates of every endpoint.
 func (s *server) candidates() string {
 	var answer struct {

@@ -125,7 +125,7 @@ func (a *App) getWorkload(*http.Request, stoa.Caller) (any, error) {
 }
 
 func (a *App) postReload(r *http.Request, caller stoa.Caller) (any, error) {
-	if err := a.Reload(r.Context()); err != nil {
+	if err := a.Reload(r.Context(), caller.Name); err != nil {
 		var refusal *stoa.Refusal
 		if !errors.As(err, &refusal) {
 			err = &stoa.Refusal{Reason: stoa.ReasonInvalid, Message: "nothing was changed: " + err.Error()}

@@ -223,11 +223,19 @@ func TestFallbackSaysWhy(t *testing.T) {
 	if !strings.Contains(metrics, `reason="target_error"`) {
 		t.Error("the metrics do not show why")
 	}
+	s.must(http.MethodPost, "/v1/reload", nil, nil)
+	if a := s.infer(oneRow); a.header.Get("Stoa-Model-Version") != "price/1" {
+		t.Errorf("a reload ended the fault: %v %s", a.header, a.body)
+	}
 	s.must(http.MethodDelete, "/v1/endpoints/price/faults", nil, nil)
-	for range 1000 { // the breaker opened, and closes again by itself
+	a = answer{}
+	for range 100_000 { // the breaker opened, and closes again by itself
 		if a = s.infer(oneRow); a.header.Get("Stoa-Model-Version") == "price/2" {
 			break
 		}
+	}
+	if a.header.Get("Stoa-Model-Version") != "price/2" {
+		t.Errorf("the champion does not come back once the fault has ended: %v", a.header)
 	}
 	for name, req := range map[string]app.FaultRequest{
 		"unknown candidate": {Candidate: "nope", Reason: stoa.ReasonTimeout},

@@ -163,7 +163,7 @@ func (a *App) openGateway(r *rooms) error {
 	limits.Bytes = int(w.Performance.Runtime.MaxRequestBytes)
 	r.gateway, err = gateway.New(gateway.Config{
 		Name: "stoa", Version: a.opt.Version,
-		Admit: r.access.Admit, Resolve: a.resolve, Describe: a.describe, Ready: a.ready,
+		Admit: r.access.Admit, Resolve: a.resolve, Describe: a.describe, Ready: a.ready, ServerReady: a.serverReady,
 		Stages:    []stoa.Stage{rowLimit{a}},
 		Observers: observers,
 		Limits:    gateway.Limits{InFlight: w.Performance.Runtime.MaxInflight, Request: limits},

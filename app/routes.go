@@ -81,13 +81,21 @@ func (a *App) Routes() []Route {
 	return list
 }
 
+// serverReady is nil while the process is not stopping.
+func (a *App) serverReady() error {
+	if !a.draining.Load() {
+		return nil
+	}
+	return &stoa.Refusal{Reason: stoa.ReasonDraining, Message: "the server is stopping", RetryAfter: time.Second}
+}
+
 // routes is the handler of the whole process.
 func (a *App) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, map[string]bool{"live": true}) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if a.draining.Load() {
-			gateway.WriteError(w, &stoa.Refusal{Reason: stoa.ReasonDraining, Message: "the server is stopping", RetryAfter: time.Second})
+		if err := a.serverReady(); err != nil {
+			gateway.WriteError(w, err)
 			return
 		}
 		writeJSON(w, map[string]bool{"ready": true})

@@ -84,7 +84,7 @@ func up(ctx context.Context, opt app.Options, stderr io.Writer) error {
 	for {
 		select {
 		case <-hangup:
-			if err := a.Reload(ctx); err != nil {
+			if err := a.Reload(ctx, "SIGHUP"); err != nil {
 				fmt.Fprintf(stderr, "reload refused, nothing changed: %v\n", err)
 			}
 			continue

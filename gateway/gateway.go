@@ -85,7 +85,6 @@ type Gateway struct {
 	buffers  sync.Pool // of *buffer
 	unzip    sync.Pool // of *gzip.Reader
 	inFlight atomic.Int64
-	draining atomic.Bool
 }
 
 // New returns a gateway. It fails when a required field of the configuration is missing.
@@ -112,10 +111,6 @@ func New(c Config) (*Gateway, error) {
 	g.server = marshal(oip.ServerMetadata{Name: c.Name, Version: c.Version, Extensions: []string{}})
 	return g, nil
 }
-
-// Drain makes the gateway refuse new inference requests with 503 and not be ready, while those in flight go on. It
-// returns at once; shutting down the HTTP server waits for them.
-func (g *Gateway) Drain() { g.draining.Store(true) }
 
 // InFlight returns the number of inference requests that are under way.
 func (g *Gateway) InFlight() int { return int(g.inFlight.Load()) }
@@ -231,9 +226,6 @@ func (g *Gateway) describe(w http.ResponseWriter, at route) {
 }
 
 func (g *Gateway) ready() error {
-	if g.draining.Load() {
-		return errDraining
-	}
 	if g.ServerReady == nil {
 		return nil
 	}
@@ -278,11 +270,6 @@ func refusalOf(err error, gone bool) *stoa.Refusal {
 	return &stoa.Refusal{
 		Reason: stoa.ReasonInternal, Message: "internal error", Hint: "the server's log has the details", Err: err,
 	}
-}
-
-var errDraining = &stoa.Refusal{
-	Reason: stoa.ReasonDraining, Message: "the server is stopping", Hint: "try again, at another replica if there is one",
-	RetryAfter: time.Second,
 }
 
 var errOverloaded = &stoa.Refusal{

@@ -58,9 +58,6 @@ func (g *Gateway) send(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		x.outcome.Status, x.refused = wrongMethod(w, r, http.MethodPost)
 		return x.refused
 	}
-	if g.draining.Load() {
-		return errDraining
-	}
 	defer g.inFlight.Add(-1)
 	if g.inFlight.Add(1) > int64(g.Limits.InFlight) {
 		return errOverloaded
